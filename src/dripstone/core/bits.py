@@ -1,0 +1,51 @@
+"""torch tensors to plain bytes and back, bit for bit."""
+
+from __future__ import annotations
+
+import torch
+
+from dripstone.core.errors import ModelError
+from dripstone.core.tensors import RawTensor
+
+_TO_NAME = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_TO_DTYPE = {name: dtype for dtype, name in _TO_NAME.items()}
+
+
+def to_raw(tensor: torch.Tensor) -> RawTensor:
+    """A tensor's bytes, copied.
+
+    Examples
+    --------
+    >>> raw = to_raw(torch.tensor([1.0, -0.0], dtype=torch.bfloat16))
+    >>> raw.dtype, raw.shape, raw.data.hex()
+    ('BF16', (2,), '803f0080')
+    """
+    if tensor.dtype not in _TO_NAME:
+        raise ModelError(f"{tensor.dtype} is not stored", remedy=f"use one of {', '.join(_TO_NAME.values())}")
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return RawTensor(_TO_NAME[tensor.dtype], tuple(tensor.shape), flat.view(torch.uint8).numpy().tobytes())
+
+
+def from_raw(raw: RawTensor) -> torch.Tensor:
+    """The tensor that these bytes make, in memory of its own.
+
+    Examples
+    --------
+    >>> torch.equal(from_raw(to_raw(torch.arange(6).reshape(2, 3))), torch.arange(6).reshape(2, 3))
+    True
+    """
+    dtype = _TO_DTYPE[raw.dtype]
+    if not raw.data:
+        return torch.empty(raw.shape, dtype=dtype)
+    return torch.frombuffer(bytearray(raw.data), dtype=dtype).reshape(raw.shape)

@@ -1,0 +1,213 @@
+"""``dripstone.toml``, checked: one struct a section, one line a key."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from dripstone.core.errors import UsageError
+
+FILE_NAME = "dripstone.toml"
+
+Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the sections: frozen, and a key that is not known is an error."""
+
+
+class StoreConfig(Section):
+    """Where the versions are.
+
+    path : folder of the store, relative to the project.
+    keep_states : how many training states are kept for a quick revert; older ones are rebuilt from the ledger.
+    """
+
+    path: str = "store"
+    keep_states: AtLeastOne = 2
+
+
+class ModelConfig(Section):
+    """What was created; a record, since the store's manifests rule.
+
+    factory : ``package.module:callable``.
+    args : its arguments.
+    """
+
+    factory: str = ""
+    args: dict[str, Any] = {}
+
+
+class TaskConfig(Section):
+    """What an example means.
+
+    kind : the task. input : column or columns of the inputs (several make a vector). target : column of the label.
+    id, slice, weight, time : optional columns.
+    """
+
+    kind: Literal["classification"] = "classification"
+    input: str | list[str] = "inputs"
+    target: str = "label"
+    id: str | None = None
+    slice: str | None = None
+    weight: str | None = None
+    time: str | None = None
+
+
+class CurateConfig(Section):
+    """Which examples. policy : policies joined by ``+``: ``screen``, ``replay:N`` (N remembered rows)."""
+
+    policy: str = "screen+replay:2000"
+
+
+class SelectConfig(Section):
+    """Which parameters may move. selection : ``head``, ``suffix:k`` or ``full``, with ``@ridge`` or ``@adamw``."""
+
+    selection: str = "head"
+
+
+class TrainConfig(Section):
+    """How they move.
+
+    optimizer, learning_rate, weight_decay, epochs, batch_size : of the loop. ridge : penalty of the closed form.
+    seed : of shuffling and initialisation. threads : torch's, 0 leaves them alone.
+    """
+
+    optimizer: Literal["adamw"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.01
+    epochs: AtLeastOne = 5
+    batch_size: AtLeastOne = 32
+    ridge: Positive = 0.05
+    seed: Count = 0
+    threads: Count = 0
+
+
+class GateConfig(Section):
+    """May the candidate replace the champion?
+
+    mode : ``steady``, ``better`` or ``off``. alpha : lifetime error of promotion by proof, and of the harm test.
+    margin : tolerated loss of accuracy. holdout : share of rows held out. trusted : cap of the trusted rows.
+    minimum : rows below which nothing is promoted without proof. pending : cap of the pending rows.
+    sense : tolerated fall of the agreement between a batch's labels and the champion.
+    """
+
+    mode: Literal["steady", "better", "off"] = "steady"
+    alpha: Share = 0.05
+    margin: Share = 0.01
+    holdout: Share = 0.2
+    trusted: AtLeastOne = 4000
+    minimum: AtLeastOne = 50
+    pending: AtLeastOne = 10_000
+    sense: Share = 0.25
+
+
+class ServeConfig(Section):
+    """The server.
+
+    host, port : where it listens. max_batch : rows a forward pass. max_wait_ms : how long a row waits for company.
+    poll_ms : how often the follower looks at ``live``. keep : versions held for an instant revert.
+    max_rows : rows a request may carry. max_bytes : size of a request.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
+    max_batch: AtLeastOne = 64
+    max_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    poll_ms: Positive = 50.0
+    keep: AtLeastOne = 2
+    max_rows: AtLeastOne = 1024
+    max_bytes: AtLeastOne = 8_388_608
+
+
+class Config(Section):
+    """The whole file.
+
+    Examples
+    --------
+    >>> config = Config().override({"train.epochs": "3", "gate.mode": "better"})
+    >>> config.train.epochs, config.gate.mode
+    (3, 'better')
+    """
+
+    store: StoreConfig = StoreConfig()
+    model: ModelConfig = ModelConfig()
+    task: TaskConfig = TaskConfig()
+    curate: CurateConfig = CurateConfig()
+    select: SelectConfig = SelectConfig()
+    train: TrainConfig = TrainConfig()
+    gate: GateConfig = GateConfig()
+    serve: ServeConfig = ServeConfig()
+
+    def override(self, values: dict[str, Any]) -> Config:
+        """A copy with ``section.key`` values replaced; strings are converted to the key's type."""
+        tree = msgspec.to_builtins(self)
+        for name, value in values.items():
+            section, _, key = name.partition(".")
+            if section not in tree or key not in tree[section]:
+                known = [f"{s}.{k}" for s, keys in tree.items() for k in keys]
+                raise UsageError(f"there is no setting {name!r}", remedy=f"use one of {', '.join(known)}")
+            tree[section][key] = value
+        return _convert(tree, "the given settings", strict=False)
+
+
+def load_config(project: Path) -> Config:
+    """Read ``project/dripstone.toml``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, it is not TOML, or a key or value is not known.
+    """
+    path = project / FILE_NAME
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"{project} is not a dripstone project: it has no {FILE_NAME}",
+            remedy="make one with 'dripstone init', or name another folder with -C",
+            kind="usage.project",
+        ) from None
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}", remedy="mend that line") from None
+    return _convert(tree, str(path), strict=True)
+
+
+def _convert(tree: dict[str, Any], where: str, *, strict: bool) -> Config:
+    try:
+        return msgspec.convert(tree, Config, strict=strict)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {error}", remedy="see 'Configuration' in the README for keys and values") from None
+
+
+def dump_config(config: Config) -> str:
+    """``dripstone.toml`` as text: the keys that differ from their defaults, and those every project sets."""
+    tree, defaults = msgspec.to_builtins(config), msgspec.to_builtins(Config())
+    always = {"store": {"path"}, "model": {"factory", "args"}, "task": {"kind", "input", "target"}}
+    always |= {"select": {"selection"}, "gate": {"mode"}}
+    lines = []
+    for section, keys in tree.items():
+        kept = {
+            key: value
+            for key, value in keys.items()
+            if value is not None and (value != defaults[section][key] or key in always.get(section, ()))
+        }
+        if kept:
+            lines += [f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in kept.items()), ""]
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items() if v is not None) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return msgspec.json.encode(value).decode()  # TOML's strings, numbers and booleans are JSON's

@@ -1,0 +1,86 @@
+"""What long work says while it runs. A generator yields these and the caller iterates; nothing calls back.
+
+Examples
+--------
+>>> for event in [Epoch(selection="full@adamw", epoch=1, epochs=3, loss=0.7)]:
+...     print(event)
+full@adamw: epoch 1 of 3, running loss 0.7000
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dripstone.core.records import Update
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """Curation is done: how many of the received rows stay, and why the others do not."""
+
+    received: int
+    kept: int
+    reasons: dict[str, int]
+
+    def __str__(self) -> str:
+        rejected = "".join(f"; {count} rejected: {reason}" for reason, count in self.reasons.items())
+        return f"{self.kept} of {self.received} rows kept{rejected}"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Features of some rows are computed (the one forward pass over new data)."""
+
+    done: int
+    rows: int
+
+    def __str__(self) -> str:
+        return f"features of {self.done} of {self.rows} rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass of the loop is done; ``loss`` is the mean over the pass while the weights moved."""
+
+    selection: str
+    epoch: int
+    epochs: int
+    loss: float
+
+    def __str__(self) -> str:
+        return f"{self.selection}: epoch {self.epoch} of {self.epochs}, running loss {self.loss:.4f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A candidate exists in memory."""
+
+    selection: str
+    cpu_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.selection}: trained in {self.cpu_seconds:.2f} CPU-s"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The candidate's bits are on disk; it has an id, and no verdict yet."""
+
+    version: str
+    delta_bytes: int
+
+    def __str__(self) -> str:
+        return f"candidate {self.version[:12]} stored in {self.delta_bytes:,} bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The update is committed (or, for a dry run, over)."""
+
+    update: Update
+
+    def __str__(self) -> str:
+        return f"{self.update.verdict}: {self.update.reason}"
+
+
+Event = Screened | Encoded | Epoch | Trained | Stored | Finished

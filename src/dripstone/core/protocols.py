@@ -1,0 +1,74 @@
+"""What the stages need of one another, so that none has to import another; ``update`` composes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from dripstone.core.events import Event
+from dripstone.core.examples import Example, Inputs, Label
+from dripstone.core.records import Spec
+
+
+class Head(Protocol):
+    """The growing output layer: ``scores = scale * linear(expand(features))``."""
+
+    weight: nn.Parameter  # [classes, expanded] float32
+    bias: nn.Parameter  # [classes] float32
+    scale: torch.Tensor  # [] float32, turns scores into logits
+
+    def expand(self, features: torch.Tensor) -> torch.Tensor:
+        """[rows, features] -> [rows, expanded]."""
+        ...
+
+    def fit(self, features: torch.Tensor) -> None:
+        """Take what the expansion learns from the first stage's [rows, features]; later calls do nothing."""
+        ...
+
+    def grow(self, classes: int) -> None:
+        """Append zero rows until there are ``classes``; the old rows keep their bits."""
+        ...
+
+
+class Model(Protocol):
+    """A module in three parts: preprocessing, a backbone that yields features, a head that yields scores."""
+
+    spec: Spec
+    assets: dict[str, bytes]
+    backbone: nn.Module
+    head: Any  # a Head that is also a module
+
+    def fit(self, inputs: Sequence[Inputs]) -> None:
+        """Learn the preprocessing (scaling) from the first stage's rows; later calls do nothing."""
+        ...
+
+    def collate(self, inputs: Sequence[Inputs]) -> dict[str, torch.Tensor] | torch.Tensor:
+        """Preprocess rows into what ``backbone`` takes."""
+        ...
+
+    def features(self, batch: dict[str, torch.Tensor] | torch.Tensor) -> torch.Tensor:
+        """[rows, features]."""
+        ...
+
+    def forward(self, batch: dict[str, torch.Tensor] | torch.Tensor) -> torch.Tensor:
+        """[rows, classes] logits."""
+        ...
+
+
+class Screened(Protocol):
+    """What a curation policy returns."""
+
+    kept: list[Example]
+    rejected: list[tuple[Example, str]]
+
+
+class Method(Protocol):
+    """How the selected parameters move; yields events and returns the trained fork."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Iterator[Event]: ...
+
+
+__all__ = ["Head", "Label", "Method", "Model", "Screened"]
