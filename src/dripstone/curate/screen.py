@@ -1,0 +1,114 @@
+"""Screening: which rows can be learned from at all, and for each that cannot, why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dripstone.core.examples import Example, Label
+
+MAX_TEXT = 1_000_000
+MAX_LABEL = 200
+
+
+@dataclass(slots=True)
+class Screened:
+    """Rows that stay, and rows that do not, each with its reason."""
+
+    kept: list[Example] = field(default_factory=list)
+    rejected: list[tuple[Example, str]] = field(default_factory=list)
+
+    def reasons(self) -> dict[str, int]:
+        """Count of rejected rows by reason."""
+        counts: dict[str, int] = {}
+        for _, reason in self.rejected:
+            counts[reason] = counts.get(reason, 0) + 1
+        return counts
+
+
+def screen(
+    examples: Iterable[Example], *, kind: str, shape: tuple[int, ...] | None, labels: Iterable[Label] = ()
+) -> Screened:
+    """Part the rows that a model can learn from, from those that it cannot.
+
+    Parameters
+    ----------
+    examples : iterable of Example
+        Rows as they arrived.
+    kind : str
+        ``"text"`` or ``"array"``: what the model takes.
+    shape : tuple of int or None
+        The arrays' shape; None where the first row sets it.
+    labels : iterable of str or int
+        Labels known so far; new ones must be of their type.
+
+    Examples
+    --------
+    >>> rows = [Example("a", "hello", "greet"), Example("b", " ", "greet"), Example("c", "bye", 3)]
+    >>> [(row.id, why) for row, why in screen(rows, kind="text", shape=None).rejected]
+    [('b', 'the text is empty'), ('c', "the label 3 is an integer where this model's labels are strings")]
+    """
+    result = Screened()
+    label_type = next((type(label) for label in labels), None)
+    for example in examples:
+        reason = _inputs_reason(example, kind, shape) or _label_reason(example, label_type) or _weight_reason(example)
+        if reason:
+            result.rejected.append((example, reason))
+            continue
+        label_type = label_type or type(example.target)
+        if kind == "array" and shape is None:
+            shape = np.shape(example.inputs)  # type: ignore[arg-type]
+        result.kept.append(example)
+    return result
+
+
+def _inputs_reason(example: Example, kind: str, shape: tuple[int, ...] | None) -> str | None:
+    inputs = example.inputs
+    if isinstance(inputs, str):
+        if kind != "text":
+            return "the input is a text where this model takes numbers"
+        if not inputs.strip():
+            return "the text is empty"
+        if len(inputs) > MAX_TEXT:
+            return f"the text is longer than {MAX_TEXT:,} characters"
+        return None if _encodable(inputs) else "the text holds half a character (a lone surrogate)"
+    if kind == "text":
+        return "the input is a list of numbers where this model takes a text"
+    if not np.isfinite(inputs).all():
+        return "the input holds NaN or infinity"
+    if shape is not None and inputs.shape != shape:
+        return f"the input has shape {list(inputs.shape)} where this model takes {list(shape)}"
+    return None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _label_reason(example: Example, label_type: type | None) -> str | None:
+    target = example.target
+    if target is None or target == "":
+        return "the label is missing"
+    if isinstance(target, bool) or not isinstance(target, str | int):
+        return f"the label {target!r} is neither a string nor an integer"
+    if isinstance(target, str) and (len(target) > MAX_LABEL or not _encodable(target)):
+        return f"the label is longer than {MAX_LABEL} characters or not text"
+    if isinstance(target, int) and abs(target) >= 2**63:
+        return "the label does not fit 64 bits"
+    if label_type is not None and not isinstance(target, label_type):
+        kind, known = ("a string", "integers") if label_type is int else ("an integer", "strings")
+        return f"the label {target!r} is {kind} where this model's labels are {known}"
+    return None
+
+
+def _weight_reason(example: Example) -> str | None:
+    if not math.isfinite(example.weight) or example.weight < 0:
+        return "the weight is negative or not finite"
+    return None

@@ -1,0 +1,47 @@
+"""JSON lines: one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from dripstone.core.config import TaskConfig
+from dripstone.core.errors import DataError
+from dripstone.core.examples import Example
+from dripstone.stream.columns import record_excerpt, to_example
+
+MAX_LINE_BYTES = 16 * 2**20
+
+
+def read_jsonl(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Iterator[Example]:
+    """Yield the examples of a file, line by line; blank lines are skipped.
+
+    Raises
+    ------
+    DataError
+        If a line is not a JSON object in UTF-8, or longer than 16 MiB; file and line number are named.
+    """
+    with path.open("rb") as lines:
+        number = 0
+        while line := lines.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            origin = f"{path.name}:{number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise _unreadable(origin, "the line is longer than 16 MiB")
+            if line.strip():
+                yield to_example(_record(line, origin), columns, origin, labelled=labelled)
+
+
+def _record(line: bytes, origin: str) -> dict[str, object]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(origin, f"not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise _unreadable(origin, f"not a JSON object: {record_excerpt(record)}")
+    return record
+
+
+def _unreadable(origin: str, problem: str) -> DataError:
+    return DataError(f"{origin}: {problem}", remedy="mend or remove that line", kind="data.line")
