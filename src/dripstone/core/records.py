@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -9,6 +10,11 @@ import msgspec
 Verdict = Literal["promoted", "refused", "undecided", "unchanged"]
 EntryEvent = Literal["init", "update", "revert", "promote", "data"]
 Role = Literal["train", "held_out", "rejected", "quarantined"]
+
+
+def now() -> str:
+    """The time as records carry it: UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Parameters(msgspec.Struct, frozen=True):

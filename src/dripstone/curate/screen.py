@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,7 +30,7 @@ class Screened:
 
 
 def screen(
-    examples: Iterable[Example], *, kind: str, shape: tuple[int, ...] | None, labels: Iterable[Label] = ()
+    examples: Iterable[Example], *, kind: str, shapes: Sequence[tuple[int, ...]] = (), labels: Iterable[Label] = ()
 ) -> Screened:
     """Part the rows that a model can learn from, from those that it cannot.
 
@@ -40,32 +40,32 @@ def screen(
         Rows as they arrived.
     kind : str
         ``"text"`` or ``"array"``: what the model takes.
-    shape : tuple of int or None
-        The arrays' shape; None where the first row sets it.
+    shapes : sequence of tuple of int
+        Shapes that an array may have; none means that the first row sets it.
     labels : iterable of str or int
         Labels known so far; new ones must be of their type.
 
     Examples
     --------
     >>> rows = [Example("a", "hello", "greet"), Example("b", " ", "greet"), Example("c", "bye", 3)]
-    >>> [(row.id, why) for row, why in screen(rows, kind="text", shape=None).rejected]
+    >>> [(row.id, why) for row, why in screen(rows, kind="text").rejected]
     [('b', 'the text is empty'), ('c', "the label 3 is an integer where this model's labels are strings")]
     """
     result = Screened()
     label_type = next((type(label) for label in labels), None)
     for example in examples:
-        reason = _inputs_reason(example, kind, shape) or _label_reason(example, label_type) or _weight_reason(example)
+        reason = _inputs_reason(example, kind, shapes) or _label_reason(example, label_type) or _weight_reason(example)
         if reason:
             result.rejected.append((example, reason))
             continue
         label_type = label_type or type(example.target)
-        if kind == "array" and shape is None:
-            shape = np.shape(example.inputs)  # type: ignore[arg-type]
+        if not shapes and not isinstance(example.inputs, str):
+            shapes = [example.inputs.shape]
         result.kept.append(example)
     return result
 
 
-def _inputs_reason(example: Example, kind: str, shape: tuple[int, ...] | None) -> str | None:
+def _inputs_reason(example: Example, kind: str, shapes: Sequence[tuple[int, ...]]) -> str | None:
     inputs = example.inputs
     if isinstance(inputs, str):
         if kind != "text":
@@ -79,8 +79,9 @@ def _inputs_reason(example: Example, kind: str, shape: tuple[int, ...] | None) -
         return "the input is a list of numbers where this model takes a text"
     if not np.isfinite(inputs).all():
         return "the input holds NaN or infinity"
-    if shape is not None and inputs.shape != shape:
-        return f"the input has shape {list(inputs.shape)} where this model takes {list(shape)}"
+    if shapes and inputs.shape not in shapes:
+        wanted = " or ".join(str(list(shape)) for shape in shapes)
+        return f"the input has shape {list(inputs.shape)} where this model takes {wanted}"
     return None
 
 

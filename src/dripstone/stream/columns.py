@@ -40,7 +40,7 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     """
     names = [columns.input] if isinstance(columns.input, str) else columns.input
     values = [_column(record, name, origin) for name in names]
-    inputs = _inputs(values[0], origin) if isinstance(columns.input, str) else _vector(values, names, origin)
+    inputs = to_inputs(values[0], origin) if isinstance(columns.input, str) else _vector(values, names, origin)
     target = _column(record, columns.target, origin) if labelled else record.get(columns.target)
     given_id = record.get(columns.id) if columns.id else None
     return Example(
@@ -65,7 +65,14 @@ def _column(record: Mapping[str, Any], name: str, origin: str) -> Any:
         ) from None
 
 
-def _inputs(value: Any, origin: str) -> Inputs:
+def to_inputs(value: Any, origin: str) -> Inputs:
+    """A text as it is; numbers, nested lists, arrays and tensors as a float32 array of at least one dimension.
+
+    Raises
+    ------
+    DataError
+        If it is neither; ``origin`` is named.
+    """
     if isinstance(value, str):
         return value
     return _array(value, origin)

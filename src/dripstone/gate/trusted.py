@@ -1,0 +1,47 @@
+"""Trusted rows: held-out rows of promoted updates, bounded, so that update 1,000 costs what update 10 did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dripstone.core.examples import Label
+
+
+def keep_trusted(targets: Sequence[Label], cap: int) -> list[int]:
+    """Which rows stay: at most ``cap``, as even over the classes as they allow, the newest of each.
+
+    Parameters
+    ----------
+    targets : sequence of str or int
+        Labels, oldest row first.
+    cap : int
+        The most rows kept.
+
+    Returns
+    -------
+    list of int
+        Indices in rising order.
+
+    Examples
+    --------
+    >>> keep_trusted(["a", "a", "a", "b"], cap=2)
+    [2, 3]
+    """
+    if len(targets) <= cap:
+        return list(range(len(targets)))
+    by_class: dict[Label, list[int]] = {}
+    for index, label in enumerate(targets):
+        by_class.setdefault(label, []).append(index)
+    quota = _even_quotas({label: len(rows) for label, rows in by_class.items()}, cap)
+    return sorted(index for label, rows in by_class.items() for index in rows[len(rows) - quota[label] :])
+
+
+def _even_quotas(sizes: dict[Label, int], cap: int) -> dict[Label, int]:
+    """Water-filling: small classes keep all they have, the others share the rest evenly."""
+    quotas: dict[Label, int] = {}
+    left = cap
+    order = sorted(sizes, key=lambda label: (sizes[label], str(label)))
+    for position, label in enumerate(order):
+        quotas[label] = min(sizes[label], left // (len(order) - position))
+        left -= quotas[label]
+    return quotas

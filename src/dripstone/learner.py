@@ -1,0 +1,274 @@
+"""The face for Python users: a project folder with its live model."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from dripstone.core.bits import to_raw
+from dripstone.core.config import FILE_NAME, Config, dump_config, load_config
+from dripstone.core.errors import DataError, UsageError
+from dripstone.core.events import Event, Finished
+from dripstone.core.examples import Example, Inputs, Label
+from dripstone.core.fork import named_tensors
+from dripstone.core.records import LogEntry, Spec, Update, now
+from dripstone.gate.judge import accuracy
+from dripstone.gate.slices import slice_members
+from dripstone.models.classifier import Classifier
+from dripstone.models.factory import prepare
+from dripstone.store.repository import Repository
+from dripstone.stream.columns import to_inputs
+from dripstone.stream.source import Source, read
+from dripstone.tasks.classification import answers, predictions
+from dripstone.train.features import features_of
+from dripstone.update import moves
+from dripstone.update.champion import Champion, load_champion
+from dripstone.update.flow import run_first, run_update
+
+
+class Learner:
+    """A model that keeps learning, and the store of all its versions.
+
+    Make one with ``create`` or ``open``. Every method acts on what is live in the store at that moment, also when
+    another process has moved it.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from dripstone.models import mlp
+    >>> draw = np.random.default_rng(0)
+    >>> rows = [{"inputs": draw.normal(c, 0.3, 2), "label": "ab"[c]} for c in (0, 1) for _ in range(60)]
+    >>> learner = Learner.create(tempfile.mkdtemp() + "/demo", model=mlp(inputs=2, random_features=64))
+    >>> learner.update(rows).verdict
+    'promoted'
+    >>> learner.predict([[0.0, 0.1], [1.0, 0.9]])
+    ['a', 'b']
+    >>> learner.revert().reason[:7]
+    'back to'
+    """
+
+    def __init__(self, project: Path, config: Config, repository: Repository) -> None:
+        self.project = project
+        self.config = config
+        self.repository = repository
+        self._champion: Champion | None = None
+
+    @classmethod
+    def create(
+        cls,
+        project: str | Path,
+        *,
+        model: nn.Module,
+        task: str = "classification",
+        spec: Spec | None = None,
+        labels: Sequence[Label] = (),
+        input: str | Sequence[str] | None = None,
+        target: str = "label",
+        data: Source | None = None,
+        holdout: Source | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Learner:
+        """Make a project and its first version.
+
+        Parameters
+        ----------
+        project : path
+            A folder without a project; it is made if it is not there.
+        model : torch.nn.Module
+            What a ready factory returns, or any module, with ``spec``.
+        task : str
+            ``"classification"``.
+        spec : Spec, optional
+            ``ModelSpec("package.module:factory", kwargs)``, which rebuilds a module of your own.
+        labels : sequence of str or int
+            What the module's output layer knows already, in its order.
+        input, target : str
+            Columns of the inputs and of the label; ``input`` is ``"text"`` for texts and ``"inputs"`` otherwise.
+        data, holdout : source, optional
+            Rows to train the first version on, and rows that are held out for ever.
+        settings : mapping, optional
+            ``"section.key"`` to value, as in ``dripstone.toml``.
+
+        Raises
+        ------
+        UsageError, ModelError, DataError
+            Nothing is left behind then.
+        """
+        folder = Path(project)
+        if (folder / FILE_NAME).exists():
+            raise UsageError(f"{folder} is a dripstone project already", remedy="open it, or name another folder")
+        if task != "classification":
+            raise UsageError(f"there is no task {task!r}", remedy="use 'classification'")
+        classifier = prepare(model, spec, len(labels))
+        column = input if input is not None else classifier.preprocess.default_column
+        columns = column if isinstance(column, str) else list(column)
+        chosen = {"task.input": columns, "task.target": target, "model.factory": classifier.spec.factory}
+        config = Config().override({**chosen, "model.args": classifier.spec.kwargs, **(settings or {})})
+        if holdout is not None and data is None:
+            raise UsageError("holdout rows alone train nothing", remedy="give data as well", kind="usage.holdout")
+        rows = list(read(data, config.task)) if data is not None else None
+        held_out = list(read(holdout, config.task)) if holdout is not None else []
+        draft = folder / f".dripstone-{secrets.token_hex(8)}"
+        try:
+            repository = Repository.create(draft)
+            _first_version(repository, config, classifier, labels, rows, held_out)
+            (folder / config.store.path).parent.mkdir(parents=True, exist_ok=True)
+            draft.rename(folder / config.store.path)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        (folder / FILE_NAME).write_text(dump_config(config), "utf-8")
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, project: str | Path, settings: Mapping[str, Any] | None = None) -> Learner:
+        """Open a project; ``settings`` override keys of ``dripstone.toml``."""
+        folder = Path(project)
+        config = load_config(folder).override(dict(settings or {}))
+        return cls(folder, config, Repository.open(folder / config.store.path))
+
+    def update(self, source: Source, *, dry_run: bool = False, settings: Mapping[str, Any] | None = None) -> Update:
+        """Learn from new rows, if that does no harm.
+
+        Parameters
+        ----------
+        source : path, paths, or iterable of mappings
+            The new rows.
+        dry_run : bool
+            Train and report, ask no gate, change nothing.
+        settings : mapping, optional
+            ``"section.key"`` to value, for this update only.
+
+        Returns
+        -------
+        Update
+            The verdict, its reason, the evidence and the cost.
+
+        Raises
+        ------
+        DataError, UsageError, StoreError, RaceLostError
+            The live version is as it was then.
+        """
+        report: Update | None = None
+        for event in self.update_events(source, dry_run=dry_run, settings=settings):
+            if isinstance(event, Finished):
+                report = event.update
+        assert report is not None
+        return report
+
+    def update_events(
+        self, source: Source, *, dry_run: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[Event]:
+        """The same, event by event; the last is ``Finished``. An iteration that is given up changes nothing."""
+        config = self.config.override(dict(settings or {}))
+        if config.train.threads:
+            torch.set_num_threads(config.train.threads)
+        rows = read(source, config.task)
+        return run_update(self.repository, config, self.champion(), rows, dry_run=dry_run)
+
+    def champion(self, version: str | None = None) -> Champion:
+        """The live version, loaded; or another one."""
+        wanted = version or self.repository.log.head().version
+        if self._champion is not None and self._champion.version == wanted:
+            return self._champion
+        loaded = load_champion(self.repository, wanted, self._champion)
+        if version is None:
+            self._champion = loaded
+        return loaded
+
+    def predict(self, inputs: Iterable[Any], version: str | None = None) -> list[Label]:
+        """The best label of each input (a text, numbers, an array or a tensor)."""
+        return [row["prediction"] for row in self.predict_scores(inputs, version)]
+
+    def predict_scores(self, inputs: Iterable[Any], version: str | None = None) -> list[dict[str, Any]]:
+        """The best label of each input, and the probability of every label.
+
+        Returns
+        -------
+        list of dict
+            ``{"prediction": label, "scores": {label: probability}}`` a row.
+
+        Raises
+        ------
+        UsageError
+            If the version knows no label yet.
+        DataError
+            If an input is not what the model takes.
+        """
+        champion = self.champion(version)
+        if not champion.task.labels:
+            raise UsageError("the live version knows no label yet", remedy="update it with labelled rows first")
+        rows = [to_inputs(value, f"input {number}") for number, value in enumerate(inputs, start=1)]
+        return predictions(_logits(champion, rows), champion.task.labels)
+
+    def evaluate(self, source: Source, version: str | None = None) -> dict[str, Any]:
+        """Measure a version on labelled rows; a label that it does not know counts as wrong.
+
+        Returns
+        -------
+        dict
+            ``{"version", "examples", "metrics": {"accuracy", "by_slice"}}``.
+        """
+        champion = self.champion(version)
+        rows = list(read(source, self.config.task))
+        targets = champion.task.encode([row.target for row in rows])
+        right = answers(_logits(champion, [row.inputs for row in rows])) == targets
+        members = slice_members([str(row.target) for row in rows], [row.slice for row in rows])
+        metrics = msgspec.to_builtins(accuracy(right & (targets >= 0), members))
+        return {"version": champion.version, "examples": len(rows), "metrics": metrics}
+
+    def revert(self, version: str | None = None) -> LogEntry:
+        """Make a version live again; without one, the version that was live before, so that twice comes back."""
+        return moves.revert(self.repository, version and self.repository.resolve(version))
+
+    def promote(self, version: str, reason: str) -> LogEntry:
+        """Overrule the gate. The reason is recorded."""
+        return moves.promote(self.repository, self.repository.resolve(version), reason)
+
+    def log(self) -> list[LogEntry]:
+        """Every entry of the store's log, newest first."""
+        return list(self.repository.log.entries())
+
+
+def _first_version(
+    repository: Repository,
+    config: Config,
+    classifier: Classifier,
+    labels: Sequence[Label],
+    rows: list[Example] | None,
+    held_out: list[Example],
+) -> None:
+    """Store the untrained model, train it where there are rows, and write the first log entry."""
+    root = repository.write_version(
+        spec=classifier.spec,
+        assets=classifier.assets,
+        task="classification",
+        labels=list(labels),
+        parent=None,
+        selection="none",
+        data="",
+        tensors={name: to_raw(tensor) for name, tensor in named_tensors(classifier).items()},
+    )
+    if rows is None:
+        entry = LogEntry(1, root.version, "init", "a new project", secrets.token_hex(16), now())
+        repository.log.append(entry)
+        return
+    champion = load_champion(repository, root.version)
+    for event in run_first(repository, config, champion, rows, held_out):
+        if isinstance(event, Finished) and event.update.verdict != "promoted":
+            raise DataError(
+                f"the first version learned nothing: {event.update.reason}", remedy="mend the data", kind="data.init"
+            )
+
+
+def _logits(champion: Champion, inputs: list[Inputs]) -> torch.Tensor:
+    features = features_of(champion.model, inputs)
+    with torch.no_grad():
+        return champion.model.head(features) if len(features) else torch.empty(0, len(champion.task.labels))

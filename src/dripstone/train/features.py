@@ -1,0 +1,74 @@
+"""Features of rows: the one forward pass over new data that an update costs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import torch
+
+from dripstone.core.events import Encoded
+from dripstone.core.examples import Inputs
+from dripstone.core.protocols import Model
+
+BATCH = 64
+
+
+def encode(model: Model, inputs: Sequence[Inputs]) -> Generator[Encoded, None, torch.Tensor]:
+    """Run the backbone in eval mode; yields progress and returns the features.
+
+    Parameters
+    ----------
+    model : Model
+        Its ``features`` are computed without gradients; it is left in the mode it was in.
+    inputs : sequence of str or numpy.ndarray
+        Rows. Texts of like length share a batch, so that little is spent on padding.
+
+    Yields
+    ------
+    Encoded
+        After each batch.
+
+    Returns
+    -------
+    torch.Tensor
+        [rows, features] float32 in the order of ``inputs``; [0, 0] for no rows.
+    """
+    order = sorted(range(len(inputs)), key=lambda i: len(inputs[i])) if _texts(inputs) else list(range(len(inputs)))
+    parts = []
+    done = 0
+    for start in range(0, len(order), BATCH):
+        chunk = order[start : start + BATCH]
+        parts.append(_features(model, [inputs[i] for i in chunk]))
+        done += len(chunk)
+        yield Encoded(done, len(inputs))
+    if not parts:
+        return torch.empty(0, 0)
+    together = torch.cat(parts)
+    features = torch.empty_like(together)
+    features[torch.tensor(order)] = together
+    return features
+
+
+def features_of(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
+    """The features alone, [rows, features], without progress."""
+    progress = encode(model, inputs)
+    while True:
+        try:
+            next(progress)
+        except StopIteration as end:
+            return end.value
+
+
+def _texts(inputs: Sequence[Inputs]) -> bool:
+    return len(inputs) > 0 and isinstance(inputs[0], str)
+
+
+def _features(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
+    module: torch.nn.Module = model  # type: ignore[assignment]
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            return model.features(model.collate(inputs))
+    finally:
+        module.train(training)

@@ -1,0 +1,170 @@
+"""A candidate: the champion's fork, trained on the chosen rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from dripstone.core.config import Config
+from dripstone.core.errors import UsageError
+from dripstone.core.events import Event, Trained
+from dripstone.core.examples import Example
+from dripstone.core.fork import fork
+from dripstone.core.protocols import Model
+from dripstone.core.records import Parameters, Rung
+from dripstone.select.selection import Selection, parse_selection
+from dripstone.tasks.classification import Classification, answers
+from dripstone.train.closed_form import Statistics, add_rows, fit_head
+from dripstone.train.features import encode, features_of
+from dripstone.train.loop import Rows, run_loop
+from dripstone.update.champion import Champion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """Features of a batch under the champion; ``starter`` is the fork that made them, with fitted preprocessing.
+
+    ``training`` and ``fresh`` are [rows, features] float32, in the order of the rows.
+    """
+
+    starter: nn.Module
+    training: torch.Tensor
+    fresh: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A trained fork, not stored yet. ``statistics`` are those of its rows, where they are known."""
+
+    model: Model
+    task: Classification
+    selection: Selection
+    statistics: Statistics | None
+    rung: Rung
+    parameters: Parameters
+    trained: int
+    replayed: int
+
+
+def choose_selection(config: Config, champion: Champion) -> Selection:
+    """The configured selection; ``head`` is solved in closed form wherever every label has statistics."""
+    selection = parse_selection(config.select.selection, "ridge" if champion.solvable else "adamw")
+    if selection.method == "ridge" and not champion.solvable:
+        raise UsageError(
+            "the closed form needs rows of every label, and this model's output layer came with labels of its own",
+            remedy="use head@adamw",
+            kind="usage.selection",
+        )
+    return selection
+
+
+def encode_batch(
+    champion: Champion, selection: Selection, training: Sequence[Example], fresh: Sequence[Example]
+) -> Generator[Event, None, Encoding]:
+    """The one forward pass over the new rows; on the first rows ever, preprocessing and kernel width are fitted."""
+    module: nn.Module = champion.model  # type: ignore[assignment]
+    starter: Model = fork(module, selection.parameters(module))  # type: ignore[assignment]
+    inputs = [row.inputs for row in training]
+    starter.fit(inputs)
+    features = yield from encode(starter, inputs + [row.inputs for row in fresh])
+    starter.head.fit(features[: len(training)])
+    return Encoding(starter, features[: len(training)], features[len(training) :])  # type: ignore[arg-type]
+
+
+def train_candidate(
+    champion: Champion,
+    selection: Selection,
+    encoding: Encoding,
+    training: Sequence[Example],
+    keep: np.ndarray,
+    replay: Sequence[Example],
+    statistics: Statistics | None,
+    config: Config,
+) -> Generator[Event, None, Candidate]:
+    """Train a fork of the champion; yields progress.
+
+    Parameters
+    ----------
+    champion : Champion
+        It is only read.
+    selection : Selection
+        Which parameters may move, and how.
+    encoding : Encoding
+        Features of the batch under the champion.
+    training : sequence of Example
+        Rows to learn from.
+    keep : numpy.ndarray
+        [rows] bool: training rows that take part (rows of a label that is set aside do not).
+    replay : sequence of Example
+        Remembered rows, for the loop.
+    statistics : Statistics or None
+        Of all rows the champion was trained on; None where the closed form has no say.
+    config : Config
+        Its train section.
+    """
+    began = time.process_time()
+    rows = [row for row, kept in zip(training, keep, strict=True) if kept]
+    features = encoding.training[torch.from_numpy(keep)]
+    task = champion.task.grow(row.target for row in rows if row.target is not None)
+    names = selection.parameters(encoding.starter)
+    model: Model = fork(encoding.starter, names)  # type: ignore[assignment]
+    model.head.grow(len(task.labels))
+    targets = torch.from_numpy(task.encode([row.target for row in rows]))
+    weights = torch.tensor([row.weight for row in rows], dtype=torch.float64)
+    if statistics is not None:
+        statistics = add_rows(statistics, model.head, features, targets, weights)
+        fit_head(model.head, statistics, config.train.ridge, features, targets)
+    replayed = 0
+    if selection.method == "adamw":
+        replayed = len(replay)
+        yield from _loop(model, names, selection, task, rows, features, replay, config)
+    spent = time.process_time() - began
+    yield Trained(str(selection), spent)
+    module: nn.Module = model  # type: ignore[assignment]
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    return Candidate(
+        model=model,
+        task=task,
+        selection=selection,
+        statistics=statistics,
+        rung=Rung(str(selection), None, spent),
+        parameters=Parameters(trained=sum(sizes[name] for name in names), total=sum(sizes.values())),
+        trained=len(rows),
+        replayed=replayed,
+    )
+
+
+def _loop(
+    model: Model,
+    names: Sequence[str],
+    selection: Selection,
+    task: Classification,
+    rows: Sequence[Example],
+    features: torch.Tensor,
+    replay: Sequence[Example],
+    config: Config,
+) -> Generator[Event, None, None]:
+    everything = [*rows, *replay]
+    head_only = selection.name == "head"
+    if head_only and replay:
+        features = torch.cat([features, features_of(model, [row.inputs for row in replay])])
+    data = Rows(
+        inputs=[row.inputs for row in everything],
+        targets=torch.from_numpy(task.encode([row.target for row in everything])),
+        weights=torch.tensor([row.weight for row in everything], dtype=torch.float64),
+        features=features if head_only else None,
+    )
+    yield from run_loop(model, names, data, config.train, str(selection))  # type: ignore[arg-type]
+
+
+def head_answers(model: Model, features: torch.Tensor, classes: int | None = None) -> np.ndarray:
+    """The model's answers to rows whose features are known, [rows] class indices, among the first ``classes``."""
+    if len(features) == 0:
+        return np.empty(0, dtype=np.int64)
+    with torch.no_grad():
+        return answers(model.head(features), classes)

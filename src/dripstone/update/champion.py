@@ -1,0 +1,38 @@
+"""The champion: the live version, loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from dripstone.checkout import checkout
+from dripstone.core.protocols import Model
+from dripstone.models.wrap import HEAD_KEY
+from dripstone.store.repository import Repository
+from dripstone.tasks.classification import Classification
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """A version and its module, in eval mode.
+
+    ``solvable`` says that every label came with rows, so that the closed form has statistics of all of them; an output
+    layer that came with the model has labels without rows.
+    """
+
+    version: str
+    model: Model
+    task: Classification
+    solvable: bool
+
+
+def load_champion(repository: Repository, version: str, current: Champion | None = None) -> Champion:
+    """Load a version, sharing with ``current`` what is the same in both."""
+    manifest = repository.manifest(version)
+    loaded: tuple[str, nn.Module] | None = None
+    if current is not None:
+        loaded = (current.version, current.model)  # type: ignore[assignment]
+    model: Model = checkout(repository, version, loaded)  # type: ignore[assignment]
+    kept = manifest.spec.kwargs.get(HEAD_KEY, {}).get("kept", 0)
+    return Champion(version, model, Classification(tuple(manifest.labels)), solvable=not kept)

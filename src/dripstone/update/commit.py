@@ -1,0 +1,142 @@
+"""The commit: what an update found, how it ended, and the one log entry that makes it so."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dripstone.update import bookkeeping
+from dripstone.update.bookkeeping import Batch
+from dripstone.update.candidate import Candidate
+from dripstone.update.champion import Champion
+from dripstone.core.config import Config
+from dripstone.core.examples import Example
+from dripstone.core.records import Evidence, LogEntry, MetricsPair, Parameters, Update, Verdict, now
+from dripstone.gate.judge import Judgement
+from dripstone.update.meter import Meter
+from dripstone.store.ledger import Book
+from dripstone.store.repository import Repository, StoredVersion
+from dripstone.store.state import TrainingState
+
+
+@dataclass(slots=True, eq=False)
+class Start:
+    """What the update found: the log's number, the book, the champion's training state."""
+
+    number: int
+    book: Book
+    state: TrainingState
+    meter: Meter
+    held_out_file: Sequence[Example] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """How the update ended, and what there is to keep of it.
+
+    ``next_state`` counts if the verdict is a promotion;
+    ``keep_rows`` says that a refusal is not the rows' fault.
+    """
+
+    verdict: Verdict
+    reason: str
+    candidate: Candidate | None = None
+    stored: StoredVersion | None = None
+    judgement: Judgement | None = None
+    next_state: TrainingState | None = None
+    keep_rows: bool = False
+
+
+def commit(
+    repository: Repository, config: Config, champion: Champion, batch: Batch, start: Start, outcome: Outcome
+) -> Update:
+    """Make the outcome so: page, book, state and record first, then the log entry that refers to them.
+
+    A dry run is only reported, and an update that neither learned nor rejected anything leaves no entry.
+
+    Raises
+    ------
+    RaceLostError
+        If the log has moved since the update began; nothing refers to what was written then.
+    """
+    number = start.number + 1
+    version = outcome.stored.version if outcome.stored else None
+    spent = outcome.judgement is not None and outcome.judgement.evidence.alpha_spent > 0
+    page = bookkeeping.make_page(batch, number, champion.version, version)
+    silent = start.dry_run or (outcome.verdict == "unchanged" and not page.rows)
+    digest = "" if silent else repository.write_page(page)
+    book = bookkeeping.settle(
+        start.book,
+        batch,
+        digest,
+        number,
+        outcome.verdict,
+        outcome.reason,
+        spent=spent,
+        keep_rows=outcome.keep_rows,
+        cap=config.gate.pending,
+        held_out=bookkeeping.hashes(repository.holdout_key, start.held_out_file),
+    )
+    update = _report(champion, batch, start, outcome, book, None if silent else number)
+    if not silent:
+        _append(repository, champion, outcome, update, number, digest, book)
+    return update
+
+
+def _append(
+    repository: Repository,
+    champion: Champion,
+    outcome: Outcome,
+    update: Update,
+    number: int,
+    page: str,
+    book: Book,
+) -> None:
+    version = update.version
+    nonce = secrets.token_hex(16)
+    if version is not None:
+        repository.write_candidate_page(version, page)
+        repository.write_record(version, number, nonce, update)
+    if update.promoted and outcome.next_state is not None:
+        repository.write_state(outcome.next_state)
+    entry = LogEntry(
+        number=number,
+        version=version if update.promoted and version else champion.version,
+        event="init" if number == 1 else "update",
+        reason=outcome.reason,
+        nonce=nonce,
+        time=update.time,
+        verdict=outcome.verdict,
+        candidate=version,
+        page=page,
+        book=repository.write_book(book),
+    )
+    repository.log.append(entry)
+    repository.prune_states(keep={champion.version, entry.version})
+
+
+def _report(champion: Champion, batch: Batch, start: Start, outcome: Outcome, book: Book, number: int | None) -> Update:
+    candidate, judgement = outcome.candidate, outcome.judgement
+    trained, replayed = (candidate.trained, candidate.replayed) if candidate else (0, 0)
+    return Update(
+        version=outcome.stored.version if outcome.stored else None,
+        parent=champion.version,
+        verdict=outcome.verdict,
+        promoted=outcome.verdict == "promoted",
+        reason=outcome.reason,
+        selection=str(candidate.selection) if candidate else "",
+        rungs=[candidate.rung] if candidate else [],
+        parameters=candidate.parameters if candidate else Parameters(),
+        examples=bookkeeping.count_rows(batch, book, trained, replayed),
+        rejections=dict(Counter(reason for _, reason in batch.rejected)),
+        metrics=judgement.metrics if judgement else MetricsPair(),
+        intrusion=judgement.intrusion if judgement else 0.0,
+        evidence=judgement.evidence if judgement else Evidence(),
+        delta_bytes=outcome.stored.delta_bytes if outcome.stored else 0,
+        cost=start.meter.read(),
+        number=number,
+        time=now(),
+    )

@@ -1,0 +1,145 @@
+"""One update, from arrival to commit.
+
+    screen -> assemble -> encode -> does it make sense? -> train -> store -> judge -> commit
+
+Everything before the commit only adds files that nothing refers to yet; the commit is one create-only log entry. A crash
+at any moment therefore leaves the old state or the new one, and a lost race leaves the winner's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from dripstone.update import bookkeeping, training_state
+from dripstone.update.bookkeeping import Batch
+from dripstone.update.candidate import choose_selection, encode_batch, train_candidate
+from dripstone.update.champion import Champion
+from dripstone.update.commit import Outcome, Start, commit
+from dripstone.core import events
+from dripstone.core.config import Config
+from dripstone.core.errors import DivergedError
+from dripstone.core.events import Event
+from dripstone.core.examples import Example
+from dripstone.curate.screen import Screened, screen
+from dripstone.update.meter import Meter
+from dripstone.store.ledger import Book
+from dripstone.store.repository import Repository
+from dripstone.update.trial import batch_is_nonsense, judge_candidate, store_candidate, unlearned_rows
+
+
+def run_update(
+    repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example], *, dry_run: bool = False
+) -> Iterator[Event]:
+    """Learn from a batch; yields events, the last of which is ``Finished``.
+
+    Parameters
+    ----------
+    repository : Repository
+        Where the champion is live.
+    config : Config
+        The project's settings.
+    champion : Champion
+        The live version, loaded. It is only read.
+    arrived : iterable of Example
+        The new rows.
+    dry_run : bool
+        Train and report, ask no gate, change nothing.
+
+    Raises
+    ------
+    DataError, UsageError, StoreError
+        As the stages say; nothing has changed then.
+    RaceLostError
+        If somebody else moved the store meanwhile.
+    """
+    meter = Meter()
+    head = repository.log.head()
+    book = repository.read_book(head.book) if head.book else Book()
+    state = training_state.load_state(repository, config, champion.version, champion.model)
+    yield from _run(repository, config, champion, arrived, Start(head.number, book, state, meter, dry_run=dry_run))
+
+
+def run_first(
+    repository: Repository, config: Config, root: Champion, arrived: Iterable[Example], held_out: Sequence[Example]
+) -> Iterator[Event]:
+    """Train the first version on what ``init`` was given: no gate, since nothing is live that could be harmed."""
+    config = config.override({"gate.mode": "off"})
+    state = training_state.load_state(repository, config, root.version, root.model)
+    yield from _run(repository, config, root, arrived, Start(0, Book(), state, Meter(), held_out_file=held_out))
+
+
+def _run(
+    repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example], start: Start
+) -> Iterator[Event]:
+    screened = _screen(champion, arrived, start)
+    yield events.Screened(len(screened.kept) + len(screened.rejected), len(screened.kept), screened.reasons())
+    batch = bookkeeping.assemble(
+        start.book,
+        training_state.known_of(start.state),
+        screened.kept,
+        screened.rejected,
+        key=repository.holdout_key,
+        share=config.gate.holdout,
+        held_out_file=start.held_out_file,
+    )
+    start.state = training_state.without_rows(start.state, batch.corrected)
+    if not batch.has_news():
+        outcome = _nothing_to_learn(batch)
+    elif not batch.training():
+        outcome = Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
+    else:
+        outcome = yield from _learn(repository, config, champion, batch, start)
+    yield events.Finished(commit(repository, config, champion, batch, start, outcome))
+
+
+def _screen(champion: Champion, arrived: Iterable[Example], start: Start) -> Screened:
+    preprocess = champion.model.preprocess
+    pending = [item.row.target for item in start.book.pending if item.row.target is not None]
+    return screen(arrived, kind=preprocess.kind, shapes=preprocess.accepted, labels=champion.task.labels or pending)
+
+
+def _nothing_to_learn(batch: Batch) -> Outcome:
+    known = sum(reason in (bookkeeping.KNOWN, bookkeeping.PENDING) for _, reason in batch.rejected)
+    if known == 0 and batch.rejected:
+        example, reason = batch.rejected[0]
+        return Outcome("undecided", f"all {len(batch.rejected)} rows were rejected; {example.origin}: {reason}")
+    return Outcome("unchanged", "nothing new to learn")
+
+
+def _learn(
+    repository: Repository, config: Config, champion: Champion, batch: Batch, start: Start
+) -> Generator[Event, None, Outcome]:
+    selection = choose_selection(config, champion)
+    training = batch.training()
+    encoding = yield from encode_batch(champion, selection, training, batch.fresh())
+    if config.gate.mode != "off" and (reason := batch_is_nonsense(champion, batch, encoding, start.state, config)):
+        batch.quarantine_arrived(reason)
+        return Outcome("refused", reason, keep_rows=True)
+    statistics = None
+    if champion.solvable:
+        statistics = training_state.statistics_of(
+            repository, start.state, champion.model, champion.task, without=batch.corrected
+        )
+    replay = [row.example() for row in start.state.replay]
+    keep = np.ones(len(training), dtype=bool)
+    while True:
+        try:
+            candidate = yield from train_candidate(
+                champion, selection, encoding, training, keep, replay, statistics, config
+            )
+        except DivergedError as error:
+            return Outcome("refused", f"{error.message}; {error.remedy}, the rows stay pending", keep_rows=True)
+        unlearned = unlearned_rows(champion, candidate, batch, encoding)
+        if not unlearned or config.gate.mode == "off" or start.dry_run:
+            break
+        batch.quarantine_labels(unlearned, "the new label was not learned on half of its held-out rows")
+        keep = np.array([row.target not in unlearned for row in training]) & keep
+        if not keep.any():
+            return Outcome("refused", "no new label was learned on half of its held-out rows; they are quarantined")
+    if start.dry_run:
+        return Outcome("undecided", "dry run: trained, not judged, nothing changed", candidate)
+    stored = store_candidate(repository, champion, candidate, batch)
+    yield events.Stored(stored.version, stored.delta_bytes)
+    return judge_candidate(repository, config, champion, candidate, stored, batch, encoding, start)

@@ -1,0 +1,157 @@
+"""Moves of ``live`` and of rows that need no training: revert, a person's promotion, admitting and dropping rows."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from itertools import takewhile
+
+import msgspec
+
+from dripstone.core.errors import UsageError
+from dripstone.core.records import EntryEvent, LogEntry, now
+from dripstone.store.ledger import Book, PendingRow, QuarantineGroup
+from dripstone.store.repository import Repository
+from dripstone.update.lineage import Place, ancestors, places
+
+
+def revert(repository: Repository, version: str | None = None) -> LogEntry:
+    """Make a version live again; without one, the version that was live before, so that twice comes back.
+
+    Rows that only the left version was trained on are quarantined, rows of a version that comes back are not any more.
+
+    Raises
+    ------
+    UsageError
+        If there is no earlier version, or the one named is live or was never live.
+    """
+    head = repository.log.head()
+    target = version or _live_before(repository, head)
+    if target == head.version:
+        raise UsageError(f"version {target[:12]} is live already", remedy="see 'dripstone log' for others")
+    if all(entry.version != target for entry in repository.log.entries()):
+        raise UsageError(
+            f"version {target[:12]} was never live",
+            remedy="use 'dripstone promote' with a reason to overrule the gate",
+            kind="usage.never_live",
+        )
+    return _move(repository, head, target, "revert", f"back to {target[:12]} from {head.version[:12]}")
+
+
+def promote(repository: Repository, version: str, reason: str) -> LogEntry:
+    """Overrule the gate; the reason stays in the log.
+
+    Raises
+    ------
+    UsageError
+        If the version is live, or no reason is given.
+    """
+    head = repository.log.head()
+    if not reason.strip():
+        raise UsageError("a promotion by hand needs a reason", remedy="give one with --reason")
+    if version == head.version:
+        raise UsageError(f"version {version[:12]} is live already", remedy="see 'dripstone log' for others")
+    return _move(repository, head, version, "promote", reason.strip())
+
+
+def _live_before(repository: Repository, head: LogEntry) -> str:
+    for entry in repository.log.entries():
+        if entry.version != head.version:
+            return entry.version
+    raise UsageError("no other version was ever live", remedy="there is nothing to revert to", kind="usage.revert")
+
+
+def _move(repository: Repository, head: LogEntry, target: str, event: EntryEvent, reason: str) -> LogEntry:
+    here, there = ancestors(repository, head.version), ancestors(repository, target)
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False))))
+    number = head.number + 1
+    book = _read_book(repository, head)
+    gone = places(repository, here[shared:])
+    back = places(repository, there[shared:])
+    book = _without(book, back | gone)
+    groups = [
+        QuarantineGroup(page, number, f"unlearned when {head.version[:12]} was left", sorted(indices))
+        for page, indices in _by_page(gone - back).items()
+    ]
+    book = msgspec.structs.replace(book, quarantined=[*book.quarantined, *groups])
+    return _append(repository, number, target, event, reason, book)
+
+
+def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
+    """Make quarantined rows pending; the next update learns from them and does not ask whether they make sense."""
+    head = repository.log.head()
+    book = _read_book(repository, head)
+    chosen = set(rows) & _quarantined(book)
+    _require(chosen)
+    pending = [
+        PendingRow(page, index, repository.read_page(page).rows[index], admitted=True)
+        for page, indices in _by_page(chosen).items()
+        for index in sorted(indices)
+    ]
+    rest = _without(book, chosen)
+    return _append(
+        repository,
+        head.number + 1,
+        head.version,
+        "data",
+        f"{len(pending)} quarantined rows admitted",
+        msgspec.structs.replace(rest, pending=[*rest.pending, *pending]),
+    )
+
+
+def drop(repository: Repository, rows: Iterable[Place]) -> LogEntry:
+    """Forget pending or quarantined rows; the ledger still shows that they came."""
+    head = repository.log.head()
+    book = _read_book(repository, head)
+    waiting = _quarantined(book) | {(item.page, item.index) for item in book.pending}
+    chosen = set(rows) & waiting
+    _require(chosen)
+    return _append(
+        repository, head.number + 1, head.version, "data", f"{len(chosen)} rows dropped", _without(book, chosen)
+    )
+
+
+def _require(chosen: set[Place]) -> None:
+    if not chosen:
+        raise UsageError(
+            "none of these rows is waiting", remedy="see 'dripstone data list' for the rows that are", kind="usage.rows"
+        )
+
+
+def _read_book(repository: Repository, head: LogEntry) -> Book:
+    return repository.read_book(head.book) if head.book else Book()
+
+
+def _quarantined(book: Book) -> set[Place]:
+    return {(group.page, index) for group in book.quarantined for index in group.indices}
+
+
+def _without(book: Book, places: set[Place]) -> Book:
+    groups = [
+        msgspec.structs.replace(group, indices=kept)
+        for group in book.quarantined
+        if (kept := [index for index in group.indices if (group.page, index) not in places])
+    ]
+    pending = [item for item in book.pending if (item.page, item.index) not in places]
+    return msgspec.structs.replace(book, pending=pending, quarantined=groups)
+
+
+def _by_page(places: Iterable[Place]) -> dict[str, list[int]]:
+    pages: dict[str, list[int]] = {}
+    for page, index in sorted(places):
+        pages.setdefault(page, []).append(index)
+    return pages
+
+
+def _append(repository: Repository, number: int, version: str, event: EntryEvent, reason: str, book: Book) -> LogEntry:
+    entry = LogEntry(
+        number=number,
+        version=version,
+        event=event,
+        reason=reason,
+        nonce=secrets.token_hex(16),
+        time=now(),
+        book=repository.write_book(book),
+    )
+    repository.log.append(entry)
+    return entry
