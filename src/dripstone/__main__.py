@@ -1,0 +1,5 @@
+"""``python -m dripstone``."""
+
+from dripstone.view.cli import main
+
+main()

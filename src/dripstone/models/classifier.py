@@ -1,0 +1,82 @@
+"""The model that every stage works with: preprocessing, a backbone that yields features, a head that yields scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from dripstone.core.examples import Inputs
+from dripstone.core.records import Spec
+from dripstone.models.head import Head
+from dripstone.models.preprocess import Preprocess
+
+Batch = dict[str, torch.Tensor] | torch.Tensor
+
+
+class Classifier(nn.Module):
+    """A classifier in three parts, and what rebuilds it.
+
+    It starts in evaluation mode, which is what serving and features need; whoever trains it says ``train()``.
+
+    Parameters
+    ----------
+    preprocess : torch.nn.Module
+        Turns rows into a batch; has ``fit(inputs)``, ``collate(inputs)`` and ``default_column``.
+    backbone : torch.nn.Module
+        Turns a batch into features, [rows, features].
+    head : Head
+        Turns features into scores, [rows, classes].
+    spec : Spec
+        The factory and arguments that rebuild this module without its weights.
+    assets : mapping of str to bytes
+        Files, by name, that the factory reads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dripstone.models import mlp
+    >>> model = mlp(inputs=3, random_features=16)
+    >>> rows = [np.array([0.0, 1.0, 2.0], dtype="f4"), np.array([2.0, 1.0, 0.0], dtype="f4")]
+    >>> model.fit(rows)
+    >>> model.head.fit(model.features(model.collate(rows)))
+    >>> model.head.grow(2)
+    >>> model(model.collate(rows)).shape
+    torch.Size([2, 2])
+    """
+
+    preprocess: Preprocess
+
+    def __init__(
+        self, preprocess: nn.Module, backbone: nn.Module, head: Head, spec: Spec, assets: Mapping[str, bytes]
+    ) -> None:
+        super().__init__()
+        self.add_module("preprocess", preprocess)
+        self.backbone = backbone
+        self.head = head
+        self.spec = spec
+        self.assets = dict(assets)
+        self.eval()
+
+    def fit(self, inputs: Sequence[Inputs]) -> None:
+        """Learn the preprocessing (scaling) from the first stage's rows; later calls do nothing."""
+        self.preprocess.fit(inputs)
+
+    def collate(self, inputs: Sequence[Inputs]) -> Batch:
+        """Preprocess rows into what ``backbone`` takes.
+
+        Raises
+        ------
+        DataError
+            If there is no row, or one is of the wrong kind or shape, or not finite.
+        """
+        return self.preprocess.collate(inputs)
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        """[rows, features]."""
+        return self.backbone(batch)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """[rows, classes] logits."""
+        return self.head(self.features(batch))

@@ -1,0 +1,180 @@
+"""The server as a process, or in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+
+import uvicorn
+
+from dripstone.core.config import Config, ServeConfig
+from dripstone.core.errors import DripstoneError, UsageError
+from dripstone.serve.app import make_app
+from dripstone.serve.batcher import Batcher
+from dripstone.serve.follow import Follower, load
+from dripstone.serve.slot import Slot
+from dripstone.store.repository import Repository
+
+GRACE_SECONDS = 10
+BACKLOG = 2048
+
+
+def run(project: Path, config: Config) -> None:
+    """Serve what is live until SIGINT or SIGTERM; requests that have begun are answered first.
+
+    Must be called in the main thread. Says ``serving on http://HOST:PORT`` on stderr.
+
+    Parameters
+    ----------
+    project : pathlib.Path
+        The project's folder.
+    config : Config
+        ``store.path`` is relative to the project; port 0 of ``serve.port`` takes any free port.
+
+    Raises
+    ------
+    StoreError, ModelError
+        If the live version cannot be loaded.
+    UsageError
+        If the address cannot be listened on.
+
+    Examples
+    --------
+    >>> run(Path("no/such/project"), Config())
+    Traceback (most recent call last):
+    dripstone.core.errors.StoreError: no/such/project/store is no dripstone store...
+    """
+    server = _make_server(project, config)
+    with _listen(config.serve) as listener:
+        sys.stderr.write(f"serving on {_address(listener)}\n")
+        sys.stderr.flush()
+        with _stop_on_signals(server):
+            server.run(sockets=[listener])
+
+
+@dataclass(slots=True)
+class Running:
+    """A server in a thread of this process; as a context manager it stops at the end.
+
+    Parameters
+    ----------
+    host : str
+        Where it listens.
+    port : int
+        The port that it has.
+    url : str
+        ``http://HOST:PORT``.
+    """
+
+    host: str
+    port: int
+    url: str
+    _server: uvicorn.Server
+    _thread: threading.Thread
+
+    def stop(self) -> None:
+        """Answer the requests that have begun, then end. Stopping twice does nothing."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_in_thread(project: Path, config: Config) -> Running:
+    """Serve in a thread, for demos and tests; returns once the server answers.
+
+    Parameters and errors are those of ``run``; signals are left alone.
+
+    Examples
+    --------
+    >>> with start_in_thread(Path("no/such/project"), Config()) as server:
+    ...     print(server.url)
+    Traceback (most recent call last):
+    dripstone.core.errors.StoreError: no/such/project/store is no dripstone store...
+    """
+    server = _make_server(project, config)
+    listener = _listen(config.serve)
+    host, port = listener.getsockname()[:2]
+    url = _address(listener)
+    thread = threading.Thread(target=server.run, args=([listener],), name="dripstone-server", daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            listener.close()
+            raise DripstoneError("the server did not start", remedy="see its log on stderr", kind="serve.start")
+        time.sleep(0.002)
+    return Running(host, port, url, server, thread)
+
+
+def _make_server(project: Path, config: Config) -> uvicorn.Server:
+    repository = Repository.open(project / config.store.path)
+    slot = Slot(config.serve.keep)
+    slot.swap(load(repository, repository.log.head()))
+    batcher = Batcher(slot, config.serve.max_batch, config.serve.max_wait_ms)
+    follower = Follower(repository, slot, config.serve.poll_ms, warm=True)
+    settings = uvicorn.Config(
+        make_app(slot, batcher, config.serve, follower),
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return uvicorn.Server(settings)
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only where the protocol is named; else a reply waits 40 ms for an ACK.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}",
+            remedy="end what listens there, or choose another with --port",
+            kind="usage.address",
+        ) from None
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextlib.contextmanager
+def _stop_on_signals(server: uvicorn.Server) -> Iterator[None]:
+    """SIGINT and SIGTERM end the server, and are done with.
+
+    uvicorn raises the signal again once it has shut down, for the handlers that were there before; the default ones
+    would turn a clean end into a failure.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,24 @@
+"""``dripstone predict``: answers, a line a row."""
+
+from __future__ import annotations
+
+import click
+
+from dripstone.view.options import format_option, open_learner
+from dripstone.view.output import Output
+
+
+@click.command("predict")
+@click.argument("file", metavar="FILE")
+@click.option("--version", "version", default="live", show_default=True, metavar="V", help="Which version.")
+@format_option
+@click.pass_obj
+def command(project: str, file: str, version: str, format: str) -> None:
+    """Answer the rows of FILE, which need no label."""
+    from dripstone.stream.source import read
+
+    out = Output(format)
+    learner = open_learner(project)
+    rows = [row.inputs for row in read(file, learner.config.task, labelled=False)]
+    for row in learner.predict_scores(rows, learner.repository.resolve(version)):
+        out.data(row, f"{row['prediction']}\t{max(row['scores'].values()):.4f}")

@@ -1,0 +1,86 @@
+"""``dripstone update``: one update from files."""
+
+from __future__ import annotations
+
+import click
+
+from dripstone.core.records import Update
+from dripstone.view.options import format_option, open_learner, set_option
+from dripstone.view.output import Output, short
+from dripstone.view.progress import follow
+
+
+@click.command("update")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--select", help="Which parameters may move: head, suffix:k, full; with @ridge or @adamw.")
+@click.option("--optimizer", help="Of the loop: adamw.")
+@click.option("--curate", help="Curation policies, as screen+replay:2000.")
+@click.option("--gate", help="Mode of the gate: steady, better or off.")
+@click.option("--dry-run", is_flag=True, help="Train and report, ask no gate, change nothing.")
+@set_option
+@format_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    files: tuple[str, ...],
+    select: str | None,
+    optimizer: str | None,
+    curate: str | None,
+    gate: str | None,
+    dry_run: bool,
+    settings: dict[str, str],
+    format: str,
+) -> None:
+    """Learn from FILEs (.jsonl or .csv), if that does no harm."""
+    flags = {"select.selection": select, "train.optimizer": optimizer, "curate.policy": curate, "gate.mode": gate}
+    chosen = {**settings, **{name: value for name, value in flags.items() if value is not None}}
+    out = Output(format)
+    learner = open_learner(ctx.obj, chosen)
+    update = follow(learner.update_events(files, dry_run=dry_run), show=format == "human")
+    _warn(out, update)
+    out.data(to_json(update), to_text(update))
+    ctx.exit(exit_code(update, dry_run=dry_run))
+
+
+def exit_code(update: Update, *, dry_run: bool) -> int:
+    """0 promoted, unchanged or a dry run; 1 refused or undecided; 2 if every row was rejected."""
+    if update.examples.received and update.examples.rejected == update.examples.received:
+        return 0 if update.verdict == "unchanged" else 2
+    return 0 if dry_run or update.verdict in ("promoted", "unchanged") else 1
+
+
+def to_json(update: Update) -> dict[str, object]:
+    """The report as the one JSON object that programs read."""
+    import msgspec
+
+    tree: dict[str, object] = msgspec.to_builtins(update)
+    return tree
+
+
+def to_text(update: Update) -> str:
+    """The report for a person."""
+    rows, cost = update.examples, update.cost
+    old, new = update.metrics.champion.accuracy, update.metrics.candidate.accuracy
+    lines = [f"{update.verdict}: {update.reason}"]
+    if update.version:
+        share = update.parameters.trained / max(update.parameters.total, 1)
+        lines.append(
+            f"  version    {short(update.version)} from {short(update.parent)}, {update.selection}, "
+            f"{share:.1%} of {update.parameters.total:,} parameters, delta {update.delta_bytes:,} bytes"
+        )
+    lines.append(
+        f"  rows       {rows.received} received, {rows.rejected} rejected, {rows.trained} trained, {rows.replayed} "
+        f"replayed, {rows.held_out} held out, {rows.pending} pending, {rows.quarantined} quarantined"
+    )
+    if old is not None and new is not None:
+        lines.append(f"  accuracy   {old:.4f} -> {new:.4f} on held-out rows")
+    lines.append(
+        f"  cost       {cost.cpu_seconds:.2f} CPU-s, {cost.wall_seconds:.2f} s, "
+        f"peak {cost.peak_memory_bytes / 2**20:,.0f} MiB"
+    )
+    return "\n".join(lines)
+
+
+def _warn(out: Output, update: Update) -> None:
+    for reason, count in update.rejections.items():
+        out.warn(f"{count} rows rejected: {reason}")

@@ -1,0 +1,16 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tiny_encoder import tiny_encoder
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny BERT; read only."""
+    pytest.importorskip("transformers")
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
