@@ -1,0 +1,1 @@
+"""Versions as deltas in one folder: format, objects, refs, ledger, repository. Never imports torch."""

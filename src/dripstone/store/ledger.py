@@ -1,0 +1,214 @@
+"""The rows of every update, and the book of those that are still waiting or were put aside.
+
+A page is written once an update and never changes. The book is what a page cannot know: which rows of which pages are
+pending or quarantined now; each update writes a new one, and the log names the one that counts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import zstandard
+
+from dripstone.core.errors import DataError
+from dripstone.core.examples import Example, Label
+from dripstone.core.records import Role
+from dripstone.store.checks import inflate, parse
+
+MAX_PLAIN_BYTES = 2**28
+
+_MAX_ELEMENTS = 2**40
+_LEVEL = 3
+
+
+class Array(msgspec.Struct, frozen=True):
+    """A float32 array: its shape and its little-endian bytes in row-major order.
+
+    Examples
+    --------
+    >>> Array.of(np.ones((2, 1))).numpy().tolist()
+    [[1.0], [1.0]]
+    """
+
+    shape: list[int]
+    data: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.shape) > 32 or any(size < 0 for size in self.shape):
+            raise ValueError(f"no array has the shape {self.shape}")
+        # Dimensions of 0 must not hide gigantic ones, which numpy refuses in ways of its own.
+        if math.prod(max(size, 1) for size in self.shape) > _MAX_ELEMENTS:
+            raise ValueError(f"the shape {self.shape} is too large")
+        if 4 * math.prod(self.shape) != len(self.data):
+            raise ValueError(f"{len(self.data)} bytes are not {self.shape} float32 numbers")
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Array:
+        """The float32 bytes of an array."""
+        plain = np.ascontiguousarray(array, dtype="<f4")
+        return cls(list(np.shape(array)), plain.tobytes())
+
+    def numpy(self) -> np.ndarray:
+        """A float32 array in memory of its own."""
+        return np.frombuffer(self.data, "<f4").astype(np.float32).reshape(self.shape)
+
+
+class PageRow(msgspec.Struct, frozen=True):
+    """An example as a page keeps it, with its role in the update and, if it was rejected, why.
+
+    Examples
+    --------
+    >>> row = PageRow.of(Example("7", "hello", "greet"), "train")
+    >>> row.role, row.example().target
+    ('train', 'greet')
+    """
+
+    id: str
+    inputs: str | Array
+    target: Label | None
+    weight: float
+    time: str | None
+    slice: str | None
+    origin: str
+    role: Role
+    reason: str = ""
+
+    @classmethod
+    def of(cls, example: Example, role: Role, reason: str = "") -> PageRow:
+        """Keep an example."""
+        inputs = example.inputs if isinstance(example.inputs, str) else Array.of(example.inputs)
+        return cls(
+            id=example.id,
+            inputs=inputs,
+            target=example.target,
+            weight=example.weight,
+            time=example.time,
+            slice=example.slice,
+            origin=example.origin,
+            role=role,
+            reason=reason,
+        )
+
+    def example(self) -> Example:
+        """The example that was kept."""
+        return Example(
+            id=self.id,
+            inputs=self.inputs if isinstance(self.inputs, str) else self.inputs.numpy(),
+            target=self.target,
+            weight=self.weight,
+            time=self.time,
+            slice=self.slice,
+            origin=self.origin,
+        )
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """A pending row of an earlier page that took part in a later update: its page, its place there, its role now."""
+
+    page: str
+    index: int
+    role: Role
+
+
+class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one update received, and what it carried over.
+
+    ``number`` is the log entry that the update wants to write, ``parent`` the champion it started from, ``candidate``
+    the version it trained (None where it trained none).
+    """
+
+    number: int
+    parent: str | None
+    candidate: str | None
+    rows: list[PageRow]
+    carried: list[Carried] = []
+
+
+class PendingRow(msgspec.Struct, frozen=True):
+    """A row of an undecided update. ``admitted``: a person has said that it makes sense."""
+
+    page: str
+    index: int
+    row: PageRow
+    admitted: bool = False
+
+
+class QuarantineGroup(msgspec.Struct, frozen=True):
+    """Rows of a page that were put aside together by log entry ``number``, and why."""
+
+    page: str
+    number: int
+    reason: str
+    indices: list[int]
+
+
+class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The state of the data after a log entry.
+
+    ``tested`` counts the candidates that were put to the test for gain. ``held_out`` are digests of the held-out rows
+    that the store has seen.
+    """
+
+    pending: list[PendingRow] = []
+    quarantined: list[QuarantineGroup] = []
+    tested: int = 0
+    held_out: list[bytes] = []
+
+
+_PAGE = msgspec.msgpack.Decoder(Page)
+_BOOK = msgspec.msgpack.Decoder(Book)
+
+
+def encode_page(page: Page) -> bytes:
+    """A page as msgpack in one zstd frame.
+
+    Raises
+    ------
+    DataError
+        If a row cannot be written (text with lone surrogates, a number beyond 64 bits, a target that is no label), or
+        all rows together are larger than what a reader accepts.
+
+    Examples
+    --------
+    >>> page = Page(1, None, None, [PageRow.of(Example("7", "hello", "greet"), "train")])
+    >>> decode_page(encode_page(page)) == page
+    True
+    """
+    return _compress(page, _PAGE, "the update's rows")
+
+
+def decode_page(data: bytes) -> Page:
+    """Read a page; ``store.corrupt`` if it is none."""
+    return parse(_PAGE.decode, inflate(data, "a ledger page", limit=MAX_PLAIN_BYTES), "a ledger page")
+
+
+def encode_book(book: Book) -> bytes:
+    """A book as msgpack in one zstd frame; raises as `encode_page` does."""
+    return _compress(book, _BOOK, "the pending and quarantined rows")
+
+
+def decode_book(data: bytes) -> Book:
+    """Read a book; ``store.corrupt`` if it is none."""
+    return parse(_BOOK.decode, inflate(data, "a ledger book", limit=MAX_PLAIN_BYTES), "a ledger book")
+
+
+def _compress(value: Page | Book, decoder: msgspec.msgpack.Decoder[Any], what: str) -> bytes:
+    try:
+        plain = msgspec.msgpack.encode(value)
+        decoder.decode(plain)  # never commit what no reader would accept
+    except (msgspec.MsgspecError, UnicodeError, OverflowError, TypeError) as error:
+        raise DataError(
+            f"{what} cannot be stored ({error})",
+            remedy="send valid Unicode text, 64-bit numbers, and labels that are text or whole numbers",
+            kind="data.unstorable",
+        ) from error
+    if len(plain) > MAX_PLAIN_BYTES:
+        raise DataError(
+            f"{what} take {len(plain):,} bytes, more than the {MAX_PLAIN_BYTES:,} of a ledger page",
+            remedy="send fewer or smaller rows in one update",
+            kind="data.too_large",
+        )
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(plain)

@@ -1,0 +1,111 @@
+"""What training remembers from one update to the next: a cache that the ledger can rebuild."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import zstandard
+
+from dripstone.core.tensors import RawTensor
+from dripstone.store.checks import corrupt, inflate, parse
+from dripstone.store.format import pack_tensors, unpack
+from dripstone.store.ledger import MAX_PLAIN_BYTES, PageRow
+
+_STATISTICS = "statistics/"
+_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """The state beside a version.
+
+    Parameters
+    ----------
+    version : str
+        The version it belongs to.
+    backbone : str
+        Digest of all that features depend on; features under another digest are stale.
+    trusted : list of PageRow
+        The rows on which the gate watches for harm.
+    trusted_features : RawTensor or None
+        Their features, [rows, features].
+    replay : list of PageRow
+        The replay memory.
+    replay_seen : int
+        How many rows have passed by the memory.
+    known : RawTensor
+        Sorted 64-bit hashes of the rows that were seen, an I64 vector.
+    statistics : dict of str to RawTensor
+        What the closed form sums up.
+
+    Examples
+    --------
+    >>> known = RawTensor("I64", (0,), b"")
+    >>> state = TrainingState("ab" * 32, "", [], None, [], 0, known, {"gram": RawTensor("F32", (1,), b"1234")})
+    >>> decode_state(encode_state(state)) == state
+    True
+    """
+
+    version: str
+    backbone: str
+    trusted: list[PageRow]
+    trusted_features: RawTensor | None
+    replay: list[PageRow]
+    replay_seen: int
+    known: RawTensor
+    statistics: dict[str, RawTensor]
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    version: str
+    backbone: str
+    trusted: list[PageRow]
+    replay: list[PageRow]
+    replay_seen: int
+
+
+_ROWS = msgspec.msgpack.Decoder(_Rows)
+
+
+def encode_state(state: TrainingState) -> bytes:
+    """A state as one safetensors file: the tensors, and everything else as compressed msgpack in tensor ``rows``."""
+    rows = _Rows(state.version, state.backbone, state.trusted, state.replay, state.replay_seen)
+    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(msgspec.msgpack.encode(rows))
+    tensors = {"rows": RawTensor("U8", (len(packed),), packed), "known": state.known}
+    if state.trusted_features is not None:
+        tensors["trusted_features"] = state.trusted_features
+    tensors.update({_STATISTICS + name: raw for name, raw in state.statistics.items()})
+    return pack_tensors(tensors)
+
+
+def decode_state(data: bytes) -> TrainingState:
+    """Read a state.
+
+    Raises
+    ------
+    StoreError
+        ``store.corrupt`` if it is none.
+    """
+    tensors = unpack(data)
+    if not {"rows", "known"} <= tensors.keys():
+        raise corrupt("a training state lacks its rows")
+    packed, known = tensors.pop("rows"), tensors.pop("known")
+    if known.dtype != "I64" or len(known.shape) != 1:
+        raise corrupt(f"a training state knows its rows as {known.dtype} {list(known.shape)}, not as an I64 vector")
+    rows = parse(_ROWS.decode, inflate(packed.data, "a training state", limit=MAX_PLAIN_BYTES), "a training state")
+    features = tensors.pop("trusted_features", None)
+    if features is not None and (len(features.shape) != 2 or features.shape[0] != len(rows.trusted)):
+        raise corrupt(f"a training state has features {list(features.shape)} for {len(rows.trusted)} trusted rows")
+    if foreign := [name for name in tensors if not name.startswith(_STATISTICS)]:
+        raise corrupt(f"a training state holds a tensor {foreign[0]!r}")
+    return TrainingState(
+        version=rows.version,
+        backbone=rows.backbone,
+        trusted=rows.trusted,
+        trusted_features=features,
+        replay=rows.replay,
+        replay_seen=rows.replay_seen,
+        known=known,
+        statistics={name.removeprefix(_STATISTICS): raw for name, raw in tensors.items()},
+    )

@@ -1,0 +1,132 @@
+"""The folder ``training``: ledger pages, books, and the cached training states."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from dripstone.core.errors import StoreError
+from dripstone.store.checks import corrupt, is_hash, sha256
+from dripstone.store.files import list_names, older_than, read_bounded, remove, renew, write_once
+from dripstone.store.format import MAX_PAYLOAD_BYTES
+from dripstone.store.ledger import (
+    MAX_PLAIN_BYTES,
+    Book,
+    Page,
+    decode_book,
+    decode_page,
+    encode_book,
+    encode_page,
+)
+from dripstone.store.state import TrainingState, decode_state, encode_state
+
+_STATE = re.compile(r"([0-9a-f]{64})-([0-9a-f]{32})\.safetensors")
+
+
+class Training:
+    """What training needs and serving never reads.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``ledger``, ``books`` and ``state``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> training = Training(Path(tempfile.mkdtemp()))
+    >>> training.read_book(training.write_book(Book(tested=3))).tested
+    3
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write_page(self, page: Page) -> str:
+        """Store a page and return its name."""
+        return self._write("ledger", encode_page(page))
+
+    def read_page(self, name: str) -> Page:
+        """Read a page and verify it."""
+        return decode_page(self._read("ledger", name))
+
+    def write_book(self, book: Book) -> str:
+        """Store a book and return its name."""
+        name = self._write("books", encode_book(book))
+        # An older log entry may have had the same book: a sweep must not take it for superseded before our commit.
+        renew(self.folder / "books" / name)
+        return name
+
+    def read_book(self, name: str) -> Book:
+        """Read a book and verify it."""
+        return decode_book(self._read("books", name))
+
+    def sweep_books(self, keep: Collection[str], older_than_seconds: float) -> int:
+        """Remove books that are neither kept nor young enough to belong to an update that is under way."""
+        swept = 0
+        for name in list_names(self.folder / "books"):
+            path = self.folder / "books" / name
+            if is_hash(name) and name not in keep and older_than(path, older_than_seconds):
+                remove(path)
+                swept += 1
+        return swept
+
+    def write_state(self, state: TrainingState) -> None:
+        """Keep a training state beside its version."""
+        data = encode_state(state)
+        write_once(self.folder / "state" / f"{state.version}-{sha256(data)[:32]}.safetensors", data)
+
+    def read_state(self, version: str) -> TrainingState | None:
+        """The newest whole state of a version; None if there is none, for the ledger can rebuild it."""
+        paths = [self.folder / "state" / name for name, owner in self._states() if owner == version]
+        for path in sorted(paths, key=_age):
+            try:
+                return _read_state(path, version)
+            except StoreError as error:
+                if error.kind not in ("store.corrupt", "store.missing", "store.too_large"):
+                    raise
+        return None
+
+    def prune_states(self, keep: Collection[str]) -> int:
+        """Remove the states of all versions but these, and return how many files that were."""
+        gone = [name for name, owner in self._states() if owner not in keep]
+        for name in gone:
+            remove(self.folder / "state" / name)
+        return len(gone)
+
+    def _states(self) -> list[tuple[str, str]]:
+        matches = [_STATE.fullmatch(name) for name in list_names(self.folder / "state")]
+        return [(match[0], match[1]) for match in matches if match]
+
+    def _write(self, kind: str, data: bytes) -> str:
+        name = sha256(data)
+        write_once(self.folder / kind / name, data)
+        return name
+
+    def _read(self, kind: str, name: str) -> bytes:
+        if not is_hash(name):
+            raise corrupt(f"{name!r} cannot be the name of a file in {kind}: it is not 64 hexadecimal digits")
+        path = self.folder / kind / name
+        data = read_bounded(path, MAX_PLAIN_BYTES)
+        if sha256(data) != name:
+            raise corrupt(f"{path} is damaged: it does not hold the bytes it is named after")
+        return data
+
+
+def _age(path: Path) -> float:
+    try:
+        return -os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _read_state(path: Path, version: str) -> TrainingState:
+    data = read_bounded(path, MAX_PAYLOAD_BYTES)
+    if not path.name.startswith(f"{version}-{sha256(data)[:32]}."):
+        raise corrupt(f"the training state {path} is damaged")
+    state = decode_state(data)
+    if state.version != version:
+        raise corrupt(f"the training state {path} says that it belongs to version {state.version[:12]}")
+    return state

@@ -1,0 +1,117 @@
+"""The folder ``versions``: manifests, and the tensors they lead to through the chain of deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dripstone.core.errors import UsageError
+from dripstone.core.records import Manifest, TensorEntry
+from dripstone.core.tensors import RawTensor
+from dripstone.store.checks import corrupt, is_hash
+from dripstone.store.files import is_there, list_names, read_bounded, write_new
+from dripstone.store.format import MAX_PAYLOAD_BYTES, decode, describe, digest, encode, pack, unpack, version_id
+from dripstone.store.manifest import MAX_MANIFEST_BYTES, decode_manifest, encode_manifest
+from dripstone.store.objects import Objects
+
+
+class Versions:
+    """Versions by id.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds a folder for each version, with its ``manifest.json``.
+    objects : Objects
+        Where the payloads are.
+    """
+
+    def __init__(self, folder: Path, objects: Objects) -> None:
+        self.folder = folder
+        self.objects = objects
+
+    def ids(self) -> list[str]:
+        """Ids of all versions, sorted. A folder without a manifest is what a killed writer left."""
+        names = list_names(self.folder)
+        return [name for name in names if is_hash(name) and is_there(self.folder / name / "manifest.json")]
+
+    def folder_of(self, version: str) -> Path:
+        """Where a version's files are. The id is checked first, so that it cannot lead out of the folder."""
+        if not is_hash(version):
+            raise unknown_version(version, "is no full id")
+        return self.folder / version
+
+    def manifest(self, version: str) -> Manifest:
+        """The checked manifest of a version."""
+        path = self.folder_of(version) / "manifest.json"
+        return decode_manifest(read_bounded(path, MAX_MANIFEST_BYTES), version)
+
+    def write_manifest(self, manifest: Manifest) -> tuple[str, int]:
+        """Store a manifest, and return the version's id and the bytes of the file."""
+        text = encode_manifest(manifest)
+        version = version_id(manifest)
+        try:
+            write_new(self.folder_of(version) / "manifest.json", text)
+        except FileExistsError:
+            self.manifest(version)  # the same content, possibly encoded otherwise: fine if it verifies
+        return version, len(text)
+
+    def read_tensors(self, version: str, names: Iterable[str] | None = None) -> dict[str, RawTensor]:
+        """Plain bytes of the named tensors, or of all."""
+        manifest = self.manifest(version)
+        wanted = list(manifest.tensors) if names is None else list(names)
+        if unknown := [name for name in wanted if name not in manifest.tensors]:
+            raise UsageError(
+                f"version {version[:12]} has no tensor {unknown[0]!r}", remedy="name one of its manifest's tensors"
+            )
+        return self._decode({name: manifest.tensors[name] for name in wanted})
+
+    def write_tensors(self, parent: str | None, tensors: Mapping[str, RawTensor]) -> tuple[dict[str, TensorEntry], int]:
+        """Store what differs from the parent, and return the entries of all tensors and the bytes of the payload."""
+        old = self.manifest(parent).tensors if parent is not None else {}
+        changed = {name: raw for name, raw in tensors.items() if name not in old or not _is_same(old[name], raw)}
+        if not changed:
+            return dict(old), 0
+        known = {name: old[name] for name in changed if name in old}
+        bases = self._decode(known)
+        encoded = {
+            name: encode(raw, bases.get(name), known[name].depth if name in known else 0)
+            for name, raw in changed.items()
+        }
+        payload = pack(encoded)
+        place = self.objects.put(payload)
+        new = {name: describe(raw, encoded[name], place, parent) for name, raw in changed.items()}
+        return {**old, **new}, len(payload)
+
+    def _decode(self, entries: Mapping[str, TensorEntry]) -> dict[str, RawTensor]:
+        """Tensors of one version. Depth falls by one at each base, so no chain is longer than its first entry says."""
+        by_base: dict[str, list[str]] = {}
+        by_object: dict[str, list[str]] = {}
+        for name, entry in entries.items():
+            by_object.setdefault(entry.object, []).append(name)
+            if entry.base is not None:
+                by_base.setdefault(entry.base, []).append(name)
+        bases: dict[str, RawTensor] = {}
+        for base, names in by_base.items():
+            bases.update(self._decode(self._base_entries(base, {name: entries[name] for name in names})))
+        found: dict[str, RawTensor] = {}
+        for place, names in by_object.items():
+            stored = unpack(self.objects.get(place, MAX_PAYLOAD_BYTES), names)
+            found.update({name: decode(name, entries[name], stored[name], bases.get(name)) for name in names})
+        return {name: found[name] for name in entries}
+
+    def _base_entries(self, base: str, entries: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
+        old = self.manifest(base).tensors
+        for name, entry in entries.items():
+            if name not in old or old[name].depth != entry.depth - 1:
+                raise corrupt(f"tensor {name!r} is a delta against version {base[:12]}, which does not fit under it")
+        return {name: old[name] for name in entries}
+
+
+def unknown_version(text: str, why: str) -> UsageError:
+    """The error for what names no version."""
+    return UsageError(f"{text!r} {why}", remedy="see 'dripstone log' for the versions", kind="usage.version")
+
+
+def _is_same(entry: TensorEntry, raw: RawTensor) -> bool:
+    return (entry.dtype, tuple(entry.shape)) == (raw.dtype, tuple(raw.shape)) and entry.digest == digest(raw)
