@@ -12,6 +12,7 @@ import msgspec
 import torch
 from torch import nn
 
+from dripstone.comparison import compare_answers, compare_tensors
 from dripstone.core.bits import to_raw
 from dripstone.core.config import FILE_NAME, Config, dump_config, load_config
 from dripstone.core.errors import DataError, UsageError
@@ -31,6 +32,7 @@ from dripstone.train.features import features_of
 from dripstone.update import moves
 from dripstone.update.champion import Champion, load_champion
 from dripstone.update.flow import run_first, run_update
+from dripstone.update.training_state import load_state
 
 
 class Learner:
@@ -231,6 +233,25 @@ class Learner:
     def promote(self, version: str, reason: str) -> LogEntry:
         """Overrule the gate. The reason is recorded."""
         return moves.promote(self.repository, self.repository.resolve(version), reason)
+
+    def diff(self, old: str, new: str) -> dict[str, Any]:
+        """What differs between two versions.
+
+        Returns
+        -------
+        dict
+            ``old``, ``new``: full ids; ``tensors``: those that changed, by block; ``flips``: answers that changed on
+            the live version's trusted rows.
+        """
+        before, after = (self.champion(self.repository.resolve(version)) for version in (old, new))
+        live = self.champion()
+        state = load_state(self.repository, self.config, live.version, live.model)
+        return {
+            "old": before.version,
+            "new": after.version,
+            "tensors": compare_tensors(before.model, after.model),  # type: ignore[arg-type]
+            "flips": compare_answers(before, after, state.trusted),
+        }
 
     def log(self) -> list[LogEntry]:
         """Every entry of the store's log, newest first."""

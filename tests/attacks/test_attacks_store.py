@@ -30,7 +30,7 @@ def repository(tmp_path):
     tensors = {"body": noise(0), "head": RawTensor("F32", (100, 10), bytes(4000))}
     version = write(repository, tensors, assets={"vocab.txt": b"hello"})
     row = PageRow("1", "hello", "a", 1.0, None, None, "", "train")
-    page, book = repository.write_page(Page(1, None, version, [row])), repository.write_book(Book())
+    page, book = repository.write_page(Page(None, version, [row])), repository.write_book(Book())
     repository.log.append(LogEntry(1, version, "init", "created", "n1", "", candidate=version, page=page, book=book))
     return repository
 

@@ -88,11 +88,11 @@ def write_versions(repository: Repository) -> list[str]:
 def commit(repository: Repository, number: int, version: str, previous: str | None) -> None:
     rows = [page_row(10 * number, "train"), page_row(10 * number + 1, "held_out"), page_row(5, "rejected", "no label")]
     carried = [Carried(previous, 0, "train")] if previous else []
-    page = repository.write_page(Page(number, None, version, rows, carried))
+    page = repository.write_page(Page(None, version, rows, carried))
     repository.write_candidate_page(version, page)
     book = repository.write_book(
         Book(
-            [PendingRow(page, 0, rows[0], True)],
+            [PendingRow(page, 0, number, rows[0], True)],
             [QuarantineGroup(page, number, "no sense", [2])],
             number,
             [b"12345678"],

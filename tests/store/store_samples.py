@@ -54,11 +54,11 @@ def row(number: int, role: str = "train") -> PageRow:
 
 
 def page(number: int, version: str | None = None) -> Page:
-    return Page(number, None, version, [row(number), row(number + 1, "held_out")])
+    return Page(None, version, [row(number), row(number + 1, "held_out")])
 
 
 def book(name: str, tested: int = 0) -> Book:
-    return Book(pending=[PendingRow(name, 0, row(1))], tested=tested)
+    return Book(pending=[PendingRow(name, 0, 1, row(1))], tested=tested)
 
 
 def commit(repository: Repository, number: int, tensors: dict[str, RawTensor], parent: str | None = None) -> str:

@@ -42,7 +42,7 @@ EXAMPLES = st.builds(
 @given(EXAMPLES, st.sampled_from(["train", "held_out", "rejected", "quarantined"]))
 def test_every_example_comes_back(example, role):
     kept = PageRow.of(example, role, "why")
-    (back,) = decode_page(encode_page(Page(1, None, None, [kept]))).rows
+    (back,) = decode_page(encode_page(Page(None, None, [kept]))).rows
     assert back == kept
     again = back.example()
     for name in ("id", "target", "weight", "time", "slice", "origin"):
@@ -57,14 +57,14 @@ def test_every_example_comes_back(example, role):
 
 
 def test_a_page_keeps_what_it_received_and_carried():
-    whole = Page(7, "ab" * 32, "cd" * 32, [row(1), row(2, "held_out")], [Carried("ef" * 32, 3, "train")])
+    whole = Page("ab" * 32, "cd" * 32, [row(1), row(2, "held_out")], [Carried("ef" * 32, 3, "train")])
     assert decode_page(encode_page(whole)) == whole
     assert encode_page(whole) == encode_page(whole)
 
 
 def test_a_book_keeps_what_waits():
     whole = Book(
-        pending=[PendingRow("ab" * 32, 0, row(1), admitted=True)],
+        pending=[PendingRow("ab" * 32, 0, 4, row(1), admitted=True)],
         quarantined=[QuarantineGroup("cd" * 32, 4, "no sense", [1, 5])],
         tested=3,
         held_out=[b"12345678"],
@@ -101,7 +101,7 @@ def test_a_bomb_is_refused(monkeypatch):
     with pytest.raises(StoreError, match="would inflate"):
         decode_page(zstandard.compress(bytes(1001)))
     with pytest.raises(DataError, match="send fewer or smaller rows") as caught:
-        encode_page(Page(1, None, None, [row(number) for number in range(50)]))
+        encode_page(Page(None, None, [row(number) for number in range(50)]))
     assert caught.value.kind == "data.too_large"
 
 
@@ -109,5 +109,5 @@ def test_a_bomb_is_refused(monkeypatch):
 def test_what_no_reader_would_accept_is_not_written(fields):
     example = Example(**({"id": "1", "inputs": "hello"} | fields))
     with pytest.raises(DataError) as caught:
-        encode_page(Page(1, None, None, [PageRow.of(example, "train")]))
+        encode_page(Page(None, None, [PageRow.of(example, "train")]))
     assert caught.value.kind == "data.unstorable"

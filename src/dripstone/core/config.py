@@ -18,11 +18,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of the sections: frozen, and a key that is not known is an error."""
-
-
-class StoreConfig(Section):
+class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the versions are.
 
     path : folder of the store, relative to the project.
@@ -33,7 +29,7 @@ class StoreConfig(Section):
     keep_states: AtLeastOne = 2
 
 
-class ModelConfig(Section):
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was created; a record, since the store's manifests rule.
 
     factory : ``package.module:callable``.
@@ -44,7 +40,7 @@ class ModelConfig(Section):
     args: dict[str, Any] = {}
 
 
-class TaskConfig(Section):
+class TaskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an example means.
 
     kind : the task. input : column or columns of the inputs (several make a vector). target : column of the label.
@@ -60,19 +56,19 @@ class TaskConfig(Section):
     time: str | None = None
 
 
-class CurateConfig(Section):
+class CurateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which examples. policy : policies joined by ``+``: ``screen``, ``replay:N`` (N remembered rows)."""
 
     policy: str = "screen+replay:2000"
 
 
-class SelectConfig(Section):
+class SelectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which parameters may move. selection : ``head``, ``suffix:k`` or ``full``, with ``@ridge`` or ``@adamw``."""
 
     selection: str = "head"
 
 
-class TrainConfig(Section):
+class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How they move.
 
     optimizer, learning_rate, weight_decay, epochs, batch_size : of the loop. ridge : penalty of the closed form.
@@ -89,7 +85,7 @@ class TrainConfig(Section):
     threads: Count = 0
 
 
-class GateConfig(Section):
+class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """May the candidate replace the champion?
 
     mode : ``steady``, ``better`` or ``off``. alpha : lifetime error of promotion by proof, and of the harm test.
@@ -108,7 +104,7 @@ class GateConfig(Section):
     sense: Share = 0.25
 
 
-class ServeConfig(Section):
+class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The server.
 
     host, port : where it listens. max_batch : rows a forward pass. max_wait_ms : how long a row waits for company.
@@ -126,7 +122,7 @@ class ServeConfig(Section):
     max_bytes: AtLeastOne = 8_388_608
 
 
-class Config(Section):
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file.
 
     Examples

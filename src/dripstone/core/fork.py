@@ -61,7 +61,7 @@ def fork(module: M, names: Iterable[str]) -> M:
     own = {_storage(parameters[name]) for name in wanted}
     memo: dict[int, object] = {}
     for name, parameter in parameters.items():
-        if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+        if nn.parameter.is_lazy(parameter):
             raise ModelError(
                 f"parameter {name!r} has no shape yet",
                 remedy="run one batch through the lazy module first",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from dripstone.core.events import Event
-from dripstone.core.examples import Example, Inputs, Label
+from dripstone.core.examples import Inputs
 from dripstone.core.records import Spec
 
 
@@ -33,11 +32,20 @@ class Head(Protocol):
         ...
 
 
+class Preprocess(Protocol):
+    """What belongs to a model and turns rows into batches."""
+
+    kind: str  # "text" or "array"
+    accepted: Sequence[tuple[int, ...]]  # shapes that an array may have; none: all rows have that of the first
+    default_column: str
+
+
 class Model(Protocol):
     """A module in three parts: preprocessing, a backbone that yields features, a head that yields scores."""
 
     spec: Spec
     assets: dict[str, bytes]
+    preprocess: Any  # a Preprocess that is also a module
     backbone: nn.Module
     head: Any  # a Head that is also a module
 
@@ -56,19 +64,3 @@ class Model(Protocol):
     def forward(self, batch: dict[str, torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """[rows, classes] logits."""
         ...
-
-
-class Screened(Protocol):
-    """What a curation policy returns."""
-
-    kept: list[Example]
-    rejected: list[tuple[Example, str]]
-
-
-class Method(Protocol):
-    """How the selected parameters move; yields events and returns the trained fork."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Iterator[Event]: ...
-
-
-__all__ = ["Head", "Label", "Method", "Model", "Screened"]

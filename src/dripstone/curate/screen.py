@@ -52,7 +52,7 @@ def screen(
     [('b', 'the text is empty'), ('c', "the label 3 is an integer where this model's labels are strings")]
     """
     result = Screened()
-    label_type = next((type(label) for label in labels), None)
+    label_type: type | None = next((type(label) for label in labels), None)
     for example in examples:
         reason = _inputs_reason(example, kind, shapes) or _label_reason(example, label_type) or _weight_reason(example)
         if reason:

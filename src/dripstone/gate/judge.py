@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from dripstone.core.config import GateConfig
@@ -86,6 +87,8 @@ def judge(fresh: Answers, trusted: Answers, *, known: int, tested: int, config: 
     evidence = gain_evidence(differences, config.alpha, tested, config.holdout)
     harm = _harm(trusted, known, config)
     verdict, reason = _decide(fresh, trusted, evidence, harm, config)
+    if verdict == "undecided" and config.mode == "steady" and (missing := _missing_rows(fresh, trusted, config)):
+        evidence = msgspec.structs.replace(evidence, rows_needed=missing)
     intrusion = float((trusted.candidate >= known).mean()) if len(trusted.targets) else 0.0
     return Judgement(verdict, reason, evidence, _metrics(fresh, trusted), intrusion)
 
@@ -141,12 +144,23 @@ def _no_harm(trusted: Answers) -> str:
 
 def _undecided_reason(rows: int, gain: float, evidence: Evidence, config: GateConfig) -> str:
     if config.mode == "steady" and rows < config.minimum:
-        missing = math.ceil((config.minimum - rows) / config.holdout)
-        return f"{rows} held-out rows of the {config.minimum} that a decision takes; about {missing} more labelled rows"
+        return (
+            f"{rows} held-out rows of the {config.minimum} that a decision takes; about "
+            f"{_labelled(config.minimum - rows, config)} more labelled rows"
+        )
     start = f"estimated gain {gain * 100:+.1f} points on {rows} held-out rows, not proven"
     if evidence.rows_needed is None:
         return f"{start}; no number of rows like these would prove it, rows of another kind may"
     return f"{start}; about {evidence.rows_needed} more labelled rows would decide"
+
+
+def _missing_rows(fresh: Answers, trusted: Answers, config: GateConfig) -> int:
+    """Labelled rows until there are as many held-out ones as a decision takes."""
+    return _labelled(max(config.minimum - len(fresh.targets) - len(trusted.targets), 0), config)
+
+
+def _labelled(held_out: int, config: GateConfig) -> int:
+    return math.ceil(held_out / config.holdout)
 
 
 def _estimated_gain(fresh: Answers, trusted: Answers) -> float:

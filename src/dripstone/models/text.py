@@ -82,7 +82,9 @@ def text_classifier(
         files = dict(assets) if assets else _read_files(encoder)
         config = _config(files, encoder, max_length)
         network = (_empty_encoder if assets else _pretrained_encoder)(config, encoder)
-    arguments = {"encoder": encoder, "max_length": max_length, "random_features": random_features, "seed": seed}
+    # The store carries what the encoder needs; the folder it came from is nobody's business.
+    name = Path(encoder).name if Path(encoder).is_dir() and not assets else encoder
+    arguments = {"encoder": name, "max_length": max_length, "random_features": random_features, "seed": seed}
     return Classifier(
         preprocess=Text(files[_TOKENIZER], max_length),
         backbone=SentenceFeatures(network),

@@ -116,11 +116,11 @@ class Carried(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one update received, and what it carried over.
 
-    ``number`` is the log entry that the update wants to write, ``parent`` the champion it started from, ``candidate``
-    the version it trained (None where it trained none).
+    ``parent`` is the champion it started from, ``candidate`` the version it trained (None where it trained none). The
+    number of the log entry is no part of it, so that an update that was killed before its commit and runs again writes
+    the same page, under the same name.
     """
 
-    number: int
     parent: str | None
     candidate: str | None
     rows: list[PageRow]
@@ -128,10 +128,11 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PendingRow(msgspec.Struct, frozen=True):
-    """A row of an undecided update. ``admitted``: a person has said that it makes sense."""
+    """A row that waits since log entry ``number``. ``admitted``: a person has said that it makes sense."""
 
     page: str
     index: int
+    number: int
     row: PageRow
     admitted: bool = False
 
@@ -173,7 +174,7 @@ def encode_page(page: Page) -> bytes:
 
     Examples
     --------
-    >>> page = Page(1, None, None, [PageRow.of(Example("7", "hello", "greet"), "train")])
+    >>> page = Page(None, None, [PageRow.of(Example("7", "hello", "greet"), "train")])
     >>> decode_page(encode_page(page)) == page
     True
     """

@@ -22,12 +22,16 @@ SUPERSEDED = "a later row of the batch has the same id"
 
 @dataclass(slots=True, eq=False)
 class BatchRow:
-    """A row that takes part in an update. ``origin`` is the ledger page and index it was carried over from, if any."""
+    """A row that takes part in an update.
+
+    ``origin`` is the ledger page and index it was carried over from, if any, ``since`` the log entry it waits from.
+    """
 
     example: Example
     held_out: bool
     admitted: bool = False
     origin: tuple[str, int] | None = None
+    since: int | None = None
     quarantined: str | None = None
 
 
@@ -162,15 +166,15 @@ def _batch_row(
     held_out = is_held_out(key, row.inputs, share) or (bool(forced) and _hash_bytes(key, row) in forced)
     if pending is None:
         return BatchRow(row, held_out)
-    return BatchRow(row, held_out, pending.admitted, (pending.page, pending.index))
+    return BatchRow(row, held_out, pending.admitted, (pending.page, pending.index), pending.number)
 
 
-def make_page(batch: Batch, number: int, parent: str | None, candidate: str | None) -> Page:
+def make_page(batch: Batch, parent: str | None, candidate: str | None) -> Page:
     """The ledger page of an update: its new rows in full, carried rows by reference, known rows not again."""
     rows = [PageRow.of(row.example, _role(row), row.quarantined or "") for row in batch.rows if row.origin is None]
     rows += [PageRow.of(_storable(row), "rejected", why) for row, why in batch.rejected if why not in (KNOWN, PENDING)]
     carried = [Carried(*row.origin, _role(row)) for row in batch.rows if row.origin is not None]
-    return Page(number, parent, candidate, rows, carried)
+    return Page(parent, candidate, rows, carried)
 
 
 def _storable(row: Example) -> Example:
@@ -233,7 +237,10 @@ def settle(
     if verdict == "refused" and not keep_rows:
         groups += _groups([(place, reason) for _, place in active], number)
     elif verdict != "promoted":
-        pending = [PendingRow(*place, PageRow.of(row.example, _role(row)), row.admitted) for row, place in active]
+        pending = [
+            PendingRow(*place, row.since or number, PageRow.of(row.example, _role(row)), row.admitted)
+            for row, place in active
+        ]
     return Book(
         pending=pending[-cap:],
         quarantined=[*book.quarantined, *groups],

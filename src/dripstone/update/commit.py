@@ -65,7 +65,7 @@ def commit(
     number = start.number + 1
     version = outcome.stored.version if outcome.stored else None
     spent = outcome.judgement is not None and outcome.judgement.evidence.alpha_spent > 0
-    page = bookkeeping.make_page(batch, number, champion.version, version)
+    page = bookkeeping.make_page(batch, champion.version, version)
     silent = start.dry_run or (outcome.verdict == "unchanged" and not page.rows)
     digest = "" if silent else repository.write_page(page)
     book = bookkeeping.settle(

@@ -84,7 +84,7 @@ def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
     chosen = set(rows) & _quarantined(book)
     _require(chosen)
     pending = [
-        PendingRow(page, index, repository.read_page(page).rows[index], admitted=True)
+        PendingRow(page, index, head.number + 1, repository.read_page(page).rows[index], admitted=True)
         for page, indices in _by_page(chosen).items()
         for index in sorted(indices)
     ]

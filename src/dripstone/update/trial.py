@@ -109,8 +109,6 @@ def judge_candidate(
     """Let both answer the same held-out rows, the candidate as rebuilt from its stored bits, and ask the gate."""
     parent: nn.Module = champion.model  # type: ignore[assignment]
     rebuilt: Model = checkout(repository, stored.version, (champion.version, parent))  # type: ignore[assignment]
-    manifest = repository.manifest(stored.version)
-    same = training_state.features_digest(manifest) == start.state.backbone
     fresh_rows = [PageRow.of(example, "held_out", "") for example in batch.fresh()]
     fresh_features = _fresh_features(candidate, rebuilt, batch, encoding)
     old_trusted = trusted_features = _trusted_features(start.state)

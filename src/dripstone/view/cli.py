@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = exit_.exit_code
     except BrokenPipeError:
         # Whoever read our output has had enough (head, less); stdout must not complain again at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         code = 0
     except BaseException as error:
         code = report_error(error)

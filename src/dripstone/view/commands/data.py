@@ -22,7 +22,9 @@ def command() -> None:
 
 def _chooser(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.argument("ids", nargs=-1, metavar="[ID]...")(function)
-    function = click.option("--update", "number", type=int, metavar="N", help="All rows set aside by entry N.")(function)
+    function = click.option("--update", "number", type=int, metavar="N", help="All rows set aside by entry N.")(
+        function
+    )
     return click.option("--all", "everything", is_flag=True, help="All of them.")(function)
 
 
@@ -91,7 +93,7 @@ def waiting_rows(repository: Repository) -> Iterator[dict[str, Any]]:
     book = repository.read_book(head.book)
     for item in book.pending:
         reason = "admitted by a person" if item.admitted else "waits for more evidence"
-        yield _row((item.page, item.index), item.row, "pending", repository.read_page(item.page).number, reason)
+        yield _row((item.page, item.index), item.row, "pending", item.number, reason)
     for group in book.quarantined:
         page = repository.read_page(group.page)
         for index in group.indices:

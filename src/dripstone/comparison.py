@@ -1,0 +1,86 @@
+"""Two versions side by side: which tensors differ, and which answers flipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from dripstone.core.blocks import find_blocks
+from dripstone.core.fork import named_tensors
+from dripstone.store.ledger import PageRow
+from dripstone.tasks.classification import answers
+from dripstone.train.features import features_of
+from dripstone.update.champion import Champion
+
+
+def compare_tensors(old: nn.Module, new: nn.Module) -> list[dict[str, Any]]:
+    """Tensors whose bits differ: block, name, shapes, how many elements of how many.
+
+    Elements of a tensor that has grown count as changed where there was none.
+
+    Examples
+    --------
+    >>> one, two = nn.Linear(2, 1), nn.Linear(2, 1)
+    >>> two.load_state_dict({"weight": one.weight + torch.tensor([[0.0, 1.0]]), "bias": one.bias})
+    <All keys matched successfully>
+    >>> [(row["name"], row["changed"], row["elements"]) for row in compare_tensors(one, two)]
+    [('weight', 1, 2)]
+    """
+    before = named_tensors(old)
+    blocks = find_blocks(new)
+    rows = []
+    for name, tensor in named_tensors(new).items():
+        changed = _changed(before.get(name), tensor)
+        if changed:
+            rows.append(
+                {
+                    "block": _block(name, blocks),
+                    "name": name,
+                    "old_shape": list(before[name].shape) if name in before else None,
+                    "new_shape": list(tensor.shape),
+                    "changed": changed,
+                    "elements": tensor.numel(),
+                }
+            )
+    return rows
+
+
+def _changed(old: torch.Tensor | None, new: torch.Tensor) -> int:
+    if old is None or old.dtype != new.dtype or old.dim() != new.dim():
+        return new.numel()
+    common = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, new.shape, strict=True))
+    a, b = old[common].contiguous().reshape(-1), new[common].contiguous().reshape(-1)
+    width = new.element_size()
+    differ = (a.view(torch.uint8).reshape(-1, width) != b.view(torch.uint8).reshape(-1, width)).any(dim=1)
+    return new.numel() - len(b) + int(differ.sum())
+
+
+def _block(name: str, blocks: list[str]) -> str:
+    return next((block for block in blocks if name.startswith(block + ".")), name.partition(".")[0])
+
+
+def compare_answers(old: Champion, new: Champion, rows: list[PageRow]) -> dict[str, Any]:
+    """Answers that flipped on held-out rows: how many for the better, for the worse, from wrong to wrong, and which."""
+    examples = [row.example() for row in rows]
+    answered = []
+    for version in (old, new):
+        with torch.no_grad():
+            logits = version.model.head(features_of(version.model, [e.inputs for e in examples])) if rows else None
+        best = [] if logits is None else answers(logits).tolist()
+        answered.append([version.task.labels[index] if index >= 0 else None for index in best])
+    flips = [
+        {"id": example.id, "target": example.target, "old": a, "new": b}
+        for example, a, b in zip(examples, *answered, strict=True)
+        if a != b
+    ]
+    better = sum(flip["new"] == flip["target"] for flip in flips)
+    worse = sum(flip["old"] == flip["target"] for flip in flips)
+    return {
+        "rows": len(rows),
+        "better": better,
+        "worse": worse,
+        "other": len(flips) - better - worse,
+        "flipped": flips,
+    }

@@ -1,0 +1,1 @@
+"""The demos: the whole flow on real data, told step by step."""
