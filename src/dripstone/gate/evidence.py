@@ -106,27 +106,30 @@ def gain_evidence(differences: np.ndarray, alpha: float, tested: int, holdout: f
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     possible = can_pass(len(differences), alpha_k)
     log_w = log_wealth(differences)
+    proven = possible and log_w >= math.log(1.0 / alpha_k)
+    # The rows to come are judged with the next candidate, whose bar is higher if this one has spent its share.
+    missing = math.log(1.0 / level(alpha, tested + 1 + int(possible))) - log_w
     return Evidence(
         wealth=math.exp(min(log_w, 700.0)),
         threshold=1.0 / alpha_k,
         discordant=wins + losses,
         rows=len(differences),
         alpha_spent=alpha_k if possible else 0.0,
-        rows_needed=_rows_needed(wins, losses, len(differences), log_w, alpha_k, holdout),
+        rows_needed=0 if proven else _rows_needed(wins, losses, len(differences), missing, holdout),
     )
 
 
-def _rows_needed(wins: int, losses: int, rows: int, log_w: float, alpha_k: float, holdout: float) -> int | None:
-    """Labelled rows until the wealth reaches the bar, if the rows to come are like those seen; None if it never will.
+def _rows_needed(wins: int, losses: int, rows: int, missing: float, holdout: float) -> int | None:
+    """Labelled rows until the log wealth has grown by ``missing``, if rows go on as they did; None if it never will.
 
-    A discordant row multiplies the wealth, at best, by exp(KL(p || 1/2)) on average, p the share of wins.
+    A discordant row adds KL(p || 1/2) to the log wealth of whoever knows the share of wins p. The gambler learns p on
+    the way, which costs half the log of the number of bets (Krichevsky & Trofimov).
     """
-    missing = math.log(1.0 / alpha_k) - log_w
-    if missing <= 0:
-        return 0
     p = (wins + 0.5) / (wins + losses + 1.0)
     if p <= 0.5 or rows == 0:
         return None
     growth = p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
+    discordant = missing / growth
+    discordant += 0.5 * math.log1p(discordant / (wins + losses + 1.0)) / growth
     discordant_rate = (wins + losses + 0.5) / (rows + 1.0)
-    return math.ceil(missing / growth / discordant_rate / holdout)
+    return math.ceil(discordant / discordant_rate / holdout)

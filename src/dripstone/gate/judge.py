@@ -13,7 +13,7 @@ from dripstone.core.config import GateConfig
 from dripstone.core.records import Evidence, Metrics, MetricsPair, Verdict
 from dripstone.gate.evidence import gain_evidence
 from dripstone.gate.sense import Sense
-from dripstone.gate.slices import Harm, find_harm, slice_members
+from dripstone.gate.slices import OVERALL, Harm, find_harm, slice_members
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +82,21 @@ def judge(fresh: Answers, trusted: Answers, *, known: int, tested: int, config: 
         How many candidates were put to the test of gain before.
     config : GateConfig
         Mode, alpha, margin and minimum of rows.
+
+    Examples
+    --------
+    >>> none = Answers(*[np.empty(0, dtype=np.int64)] * 4, [], [])
+    >>> zeros, ones = np.zeros(60, dtype=np.int64), np.ones(60, dtype=np.int64)
+    >>> better = Answers(ones, zeros, ones, ones, ["yes"] * 60, [None] * 60)
+    >>> judgement = judge(better, none, known=2, tested=0, config=GateConfig())
+    >>> judgement.verdict, judgement.reason.partition(":")[0]
+    ('promoted', 'gain proven')
     """
     differences = fresh.candidate_right.astype(np.int64) - fresh.champion_right.astype(np.int64)
     evidence = gain_evidence(differences, config.alpha, tested, config.holdout)
+    if config.mode == "off":
+        # What cannot be refused is not put to the test: the first real candidate finds alpha whole.
+        evidence = msgspec.structs.replace(evidence, alpha_spent=0.0)
     harm = _harm(trusted, known, config)
     verdict, reason = _decide(fresh, trusted, evidence, harm, config)
     if verdict == "undecided" and config.mode == "steady" and (missing := _missing_rows(fresh, trusted, config)):
@@ -103,7 +115,7 @@ def nonsense(sense: Sense) -> str:
 
 
 def _harm(trusted: Answers, known: int, config: GateConfig) -> Harm | None:
-    comparable = trusted.select(np.flatnonzero(trusted.targets < known))
+    comparable = trusted.select(np.flatnonzero((trusted.targets >= 0) & (trusted.targets < known)))
     members = slice_members(comparable.labels, comparable.slices)
     return find_harm(comparable.restricted_right, comparable.champion_right, members, config.margin, config.alpha)
 
@@ -124,17 +136,18 @@ def _decide(
     gain = _estimated_gain(fresh, trusted)
     if config.mode == "steady" and rows >= config.minimum and gain >= 0:
         return "promoted", (
-            f"no loss measured: {_no_harm(trusted)}, estimated gain {gain * 100:+.1f} points on {rows} held-out rows; "
+            f"no loss measured: {_no_harm(trusted)}, estimated gain {gain * 100:+.2f} points on {rows} held-out rows; "
             "not proven"
         )
     return "undecided", _undecided_reason(rows, gain, evidence, config)
 
 
 def _harm_reason(harm: Harm, config: GateConfig) -> str:
-    where = harm.slice if harm.slice.startswith("all") else f"trusted rows of {harm.slice}"
+    where = "trusted rows" if harm.slice == OVERALL else f"trusted rows of {harm.slice}"
+    points = f"{config.margin * 100:g} point{'' if config.margin == 0.01 else 's'}"
     return (
-        f"of {harm.rows} {where.removeprefix('all ')}, {harm.worse} got worse and {harm.better} better; a loss above "
-        f"{config.margin * 100:g} points is shown ({_number(harm.wealth)} against a bar of {_number(harm.bar)})"
+        f"of {harm.rows} {where}, {harm.worse} got worse and {harm.better} better; a loss above {points} is shown "
+        f"({_number(harm.wealth)} against a bar of {_number(harm.bar)})"
     )
 
 
@@ -148,7 +161,11 @@ def _undecided_reason(rows: int, gain: float, evidence: Evidence, config: GateCo
             f"{rows} held-out rows of the {config.minimum} that a decision takes; about "
             f"{_labelled(config.minimum - rows, config)} more labelled rows"
         )
-    start = f"estimated gain {gain * 100:+.1f} points on {rows} held-out rows, not proven"
+    if rows == 0:
+        return "there are no held-out rows to judge by yet; send more labelled rows"
+    start = f"estimated gain {gain * 100:+.2f} points on {rows} held-out rows, not proven"
+    if evidence.rows == 0:
+        return f"{start}; none of them is fresh, and only fresh ones prove a gain: send more labelled rows"
     if evidence.rows_needed is None:
         return f"{start}; no number of rows like these would prove it, rows of another kind may"
     return f"{start}; about {evidence.rows_needed} more labelled rows would decide"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGNIFICANCE = 0.01
+GRID = 400
 MIN_HELD_OUT = 20
 
 
@@ -27,6 +28,10 @@ class Sense:
 
 def batch_sense(agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float) -> Sense:
     """Compare agreements one-sidedly: is the batch's shown to be below the trusted one less ``tolerance``?
+
+    A few trusted rows say little about how often the champion is right, so the chance of an agreement this low is
+    averaged over what they leave possible (a posterior predictive p-value, uniform prior). One trusted row refuses
+    nothing; hundreds are as good as a known share.
 
     Parameters
     ----------
@@ -45,10 +50,19 @@ def batch_sense(agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float
     """
     if len(agrees) == 0 or len(trusted_agrees) == 0:
         return Sense(len(agrees), 1.0, 1.0, sound=True)
-    trusted = float(trusted_agrees.mean())
-    floor = max(trusted - tolerance, 0.0)
-    improbable = _binomial_tail(int(agrees.sum()), len(agrees), floor) <= SIGNIFICANCE
-    return Sense(len(agrees), float(agrees.mean()), trusted, sound=not improbable)
+    shares, weights = _possible_shares(int(trusted_agrees.sum()), len(trusted_agrees))
+    tails = [_binomial_tail(int(agrees.sum()), len(agrees), share - tolerance) for share in shares]
+    improbable = float(weights @ np.array(tails)) <= SIGNIFICANCE
+    return Sense(len(agrees), float(agrees.mean()), float(trusted_agrees.mean()), sound=not improbable)
+
+
+def _possible_shares(right: int, trusted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of right answers that the trusted rows leave possible, and the posterior weight of each."""
+    shares = (np.arange(GRID) + 0.5) / GRID
+    logs = right * np.log(shares) + (trusted - right) * np.log1p(-shares)
+    weights = np.exp(logs - logs.max())
+    kept = weights > 1e-9
+    return shares[kept], weights[kept] / weights[kept].sum()
 
 
 def _binomial_tail(successes: int, trials: int, p: float) -> float:

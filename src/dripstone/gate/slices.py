@@ -1,8 +1,8 @@
 """Harm, looked for in every slice of the trusted rows at once.
 
 H0 of a slice: the candidate loses at most ``margin`` of accuracy there. Each slice has its own e-process, and the bar
-is the number of slices over alpha (Bonferroni for e-values), so that the chance of refusing a harmless candidate for any
-slice is at most alpha on rows that no earlier decision has shaped.
+is the number of slices over alpha (Bonferroni for e-values), so that the chance of refusing a harmless candidate for
+any slice is at most alpha on rows that no earlier decision has shaped.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ seen again.
 
 References
 ----------
-McDonnell et al., "RanPAC", arXiv 2307.02251, equations 4 to 6. Zhuang et al., "ACIL", arXiv 2205.14922.
+McDonnell et al., "RanPAC", arXiv 2307.02251, section 4. Zhuang et al., "ACIL", arXiv 2205.14922.
+Hastie et al., "The Elements of Statistical Learning", 2nd edition, section 7.10.1 (leave-one-out of a linear fit).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import torch
 
 from dripstone.core.bits import from_raw, to_raw
-from dripstone.core.errors import DivergedError
+from dripstone.core.errors import DivergedError, StoreError
 from dripstone.core.protocols import Head
 from dripstone.core.tensors import RawTensor
 
@@ -60,15 +61,37 @@ class Statistics:
 
     @classmethod
     def from_raw(cls, tensors: Mapping[str, RawTensor]) -> Statistics:
-        """Inverse of ``to_raw``."""
+        """Inverse of ``to_raw``, bit for bit.
+
+        Raises
+        ------
+        StoreError
+            If the tensors are not those of statistics; checked before memory is taken for them.
+        """
+        _check(tensors)
         cross = from_raw(tensors["cross"])
-        size = cross.shape[0]
+        size = len(cross)
         gram = torch.zeros(size, size, dtype=torch.float64)
         rows, columns = torch.tril_indices(size, size)
         half = from_raw(tensors["gram"])
         gram[rows, columns] = half
         gram[columns, rows] = half
         return cls(gram, cross, from_raw(tensors["mass"]))
+
+
+def _check(tensors: Mapping[str, RawTensor]) -> None:
+    found = {name: (raw.dtype, raw.shape) for name, raw in tensors.items()}
+    shape = tensors["cross"].shape if "cross" in tensors else ()
+    if len(shape) == 2:
+        size, classes = shape
+        half = size * (size + 1) // 2
+        if size and found == {"gram": ("F64", (half,)), "cross": ("F64", shape), "mass": ("F64", (classes,))}:
+            return
+    raise StoreError(
+        f"the stored statistics do not fit together: {found}",
+        remedy="remove the store's folder training/state, it is rebuilt from the ledger",
+        kind="store.corrupt",
+    )
 
 
 def add_rows(
@@ -79,7 +102,7 @@ def add_rows(
     Parameters
     ----------
     statistics : Statistics
-        Of the rows so far.
+        Of the rows so far; of no more classes than the head has.
     head : Head
         Expands features; its number of classes is that of the result.
     features : torch.Tensor
@@ -88,6 +111,19 @@ def add_rows(
         [rows] int64 class indices.
     weights : torch.Tensor
         [rows] float, not negative.
+
+    Returns
+    -------
+    Statistics
+        The same, up to rounding, in whatever order and portions the rows come.
+
+    Examples
+    --------
+    >>> from dripstone.models.head import Head, Identity
+    >>> features, targets = torch.eye(3), torch.tensor([0, 1, 1])
+    >>> both = add_rows(Statistics.empty(3), Head(Identity(3), classes=2), features, targets, torch.ones(3))
+    >>> both.mass.tolist(), both.cross[-1].tolist()
+    ([1.0, 2.0], [1.0, 2.0])
     """
     classes = len(head.bias)
     gram = statistics.gram.clone()
@@ -103,7 +139,8 @@ def add_rows(
         gram.addmm_(weighted.T, phi)
         cross.T.index_add_(0, targets[part], weighted)
     mass.index_add_(0, targets, weights)
-    return Statistics(gram, cross, mass)
+    # Rounding differs between the two halves, and only the lower one is stored.
+    return Statistics(gram.tril() + gram.tril(-1).T, cross, mass)
 
 
 def solve(statistics: Statistics, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,10 +157,7 @@ def solve(statistics: Statistics, penalty: float) -> tuple[torch.Tensor, torch.T
     >>> weight.shape, bias.shape
     (torch.Size([0, 3]), torch.Size([0]))
     """
-    solution = torch.cholesky_solve(statistics.cross, _factor(statistics, penalty)).T.float()
-    if not torch.isfinite(solution).all():
-        raise DivergedError("the closed form gave weights that are not finite", remedy="raise train.ridge")
-    return solution[:, :-1].contiguous(), solution[:, -1].contiguous()
+    return _layer(_solution(statistics, _factor(statistics, penalty)))
 
 
 def _factor(statistics: Statistics, penalty: float) -> torch.Tensor:
@@ -135,36 +169,92 @@ def _factor(statistics: Statistics, penalty: float) -> torch.Tensor:
     return factor
 
 
-def fit_head(head: Head, statistics: Statistics, penalty: float, features: torch.Tensor, targets: torch.Tensor) -> None:
+def _solution(statistics: Statistics, factor: torch.Tensor) -> torch.Tensor:
+    solution = torch.cholesky_solve(statistics.cross, factor)
+    if not torch.isfinite(solution.float()).all():
+        raise DivergedError("the closed form gave weights that are not finite", remedy="raise train.ridge")
+    return solution
+
+
+def _layer(solution: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return solution[:-1].T.float().contiguous(), solution[-1].float()
+
+
+def fit_head(
+    head: Head,
+    statistics: Statistics,
+    penalty: float,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor | None = None,
+) -> None:
     """Solve, write the solution into the head, and choose its scale.
 
     The scale turns ridge scores into logits whose softmax is calibrated: it minimises the log-loss of leave-one-out
-    predictions of up to 256 of the rows just added (``features`` [rows, d], ``targets`` [rows]).
+    predictions of up to 256 of the rows just added. Without such a row the head keeps its scale.
+
+    Parameters
+    ----------
+    head : Head
+        Its weight, bias and scale are overwritten in place.
+    statistics : Statistics
+        Of every row so far, those just added included.
+    penalty : float
+        Of the squared weights, above 0.
+    features : torch.Tensor
+        [rows, features] float32, of the rows just added.
+    targets : torch.Tensor
+        [rows] int64 class indices.
+    weights : torch.Tensor, optional
+        [rows] float, those given to ``add_rows``; by default 1 each. Rows of weight 0 do not count.
+
+    Raises
+    ------
+    DivergedError
+        If the statistics hold numbers that are not finite; the head is as it was then.
     """
     factor = _factor(statistics, penalty)
-    solution = torch.cholesky_solve(statistics.cross, factor)
-    if not torch.isfinite(solution).all():
-        raise DivergedError("the closed form gave weights that are not finite", remedy="raise train.ridge")
+    solution = _solution(statistics, factor)
+    if weights is None:
+        weights = torch.ones(len(features), dtype=torch.float64)
+    weight, bias = _layer(solution)
     with torch.no_grad():
-        head.weight.copy_(solution[:-1].T)
-        head.bias.copy_(solution[-1])
-        if len(features):
-            every = max(1, len(features) // CALIBRATION_ROWS)
-            head.scale.fill_(_best_scale(head, factor, solution, features[::every], targets[::every]))
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+        chosen = _calibration_rows(weights)
+        if len(chosen):
+            phi = _with_constant(head, features[chosen])
+            left_out = _left_out_scores(factor, solution, phi, targets[chosen], weights[chosen].double())
+            head.scale.fill_(_best_scale(left_out, targets[chosen], weights[chosen].double()))
 
 
-def _best_scale(
-    head: Head, factor: torch.Tensor, solution: torch.Tensor, features: torch.Tensor, targets: torch.Tensor
-) -> float:
-    phi = _with_constant(head, features)
+def _calibration_rows(weights: torch.Tensor) -> torch.Tensor:
+    """Indices of up to 256 rows that count, evenly spaced."""
+    counting = torch.nonzero(weights > 0).flatten()
+    looked_at = min(len(counting), CALIBRATION_ROWS)
+    return counting[torch.arange(looked_at) * len(counting) // max(looked_at, 1)]
+
+
+def _left_out_scores(
+    factor: torch.Tensor, solution: torch.Tensor, phi: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Scores of each row, [rows, classes], by the solution of all other rows; nothing is solved again.
+
+    By the Sherman-Morrison formula a row of weight w pulls its scores towards its label by the share
+    w phi^T (G + penalty I)^-1 phi, its leverage.
+    """
     half = torch.linalg.solve_triangular(factor, phi.T, upper=False)
-    leverage = (half**2).sum(0).clamp(max=0.99)
-    scores = phi @ solution
-    # What a row's own label adds to its scores; without it the row is predicted as if it had been left out.
+    # Below 1 but for rounding: a row that decides everything leaves nothing to predict it by.
+    leverage = (weights * (half**2).sum(0)).clamp(max=1 - 1e-6)[:, None]
     one_hot = torch.nn.functional.one_hot(targets, solution.shape[1]).double()
-    left_out = (scores - leverage[:, None] * one_hot) / (1 - leverage[:, None])
+    return (phi @ solution - leverage * one_hot) / (1 - leverage)
+
+
+def _best_scale(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> float:
     scales = torch.logspace(0, 2.5, 41, dtype=torch.float64)
-    losses = [torch.nn.functional.cross_entropy(scale * left_out, targets) for scale in scales]
+    losses = [
+        weights @ torch.nn.functional.cross_entropy(scale * scores, targets, reduction="none") for scale in scales
+    ]
     return float(scales[int(torch.stack(losses).argmin())])
 
 

@@ -19,7 +19,7 @@ def encode(model: Model, inputs: Sequence[Inputs]) -> Generator[Encoded, None, t
     Parameters
     ----------
     model : Model
-        Its ``features`` are computed without gradients; it is left in the mode it was in.
+        Its ``features`` are computed without gradients; each of its modules is left in the mode it was in.
     inputs : sequence of str or numpy.ndarray
         Rows. Texts of like length share a batch, so that little is spent on padding.
 
@@ -32,6 +32,15 @@ def encode(model: Model, inputs: Sequence[Inputs]) -> Generator[Encoded, None, t
     -------
     torch.Tensor
         [rows, features] float32 in the order of ``inputs``; [0, 0] for no rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dripstone.models import mlp
+    >>> for event in encode(mlp(inputs=4, hidden=[8]), [np.zeros(4, dtype="f4")] * 70):
+    ...     print(event)
+    features of 64 of 70 rows
+    features of 70 of 70 rows
     """
     order = sorted(range(len(inputs)), key=lambda i: len(inputs[i])) if _texts(inputs) else list(range(len(inputs)))
     parts = []
@@ -50,7 +59,15 @@ def encode(model: Model, inputs: Sequence[Inputs]) -> Generator[Encoded, None, t
 
 
 def features_of(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
-    """The features alone, [rows, features], without progress."""
+    """The features alone, [rows, features], without progress.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dripstone.models import mlp
+    >>> features_of(mlp(inputs=4, hidden=[8]), [np.zeros(4, dtype="f4")] * 70).shape
+    torch.Size([70, 8])
+    """
     progress = encode(model, inputs)
     while True:
         try:
@@ -65,10 +82,11 @@ def _texts(inputs: Sequence[Inputs]) -> bool:
 
 def _features(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
     module: torch.nn.Module = model  # type: ignore[assignment]
-    training = module.training
+    modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         with torch.no_grad():
-            return model.features(model.collate(inputs))
+            return model.features(model.collate(inputs)).float()
     finally:
-        module.train(training)
+        for part, training in modes.items():
+            part.training = training

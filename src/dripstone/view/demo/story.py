@@ -80,18 +80,18 @@ def _tell(stream: Stream, project: Path, out: Output) -> Result:
     out.note(f"A stream of {len(stream.stages)} stages; each brings labels that the model has never seen.\n")
     learner = Learner.create(project, model=stream.model(), input="input", target="label")
     ruler = Ruler(stream)
-    rows = [_stage(learner, ruler, stage, out) for stage in stream.stages]
-    refusal = _poison(learner, ruler, stream, out)
+    rows = [learn_stage(learner, ruler, stage, out) for stage in stream.stages]
+    refusal = learn_poison(learner, ruler, stream, out)
     rows.append(refusal)
-    revert = _revert(learner, ruler, stream, out)
-    swap = _swap(learner, stream, out)
-    joint = _joint(learner, stream, rows[-2]["accuracy"])
+    revert = check_revert(learner, ruler, stream, out)
+    swap = swap_under_load(learner, stream, out)
+    joint = compare_jointly(learner, stream, rows[-2]["accuracy"])
     result = Result(rows, joint, refusal, revert, swap)
     out.data(result.to_json(), "\n" + table(HEADER, [_cells(row) for row in rows]) + "\n\n" + _comparison(result))
     return result
 
 
-def _stage(learner: Learner, ruler: Ruler, stage: Stage, out: Output) -> dict[str, Any]:
+def learn_stage(learner: Learner, ruler: Ruler, stage: Stage, out: Output) -> dict[str, Any]:
     update = follow(learner.update_events(stage.rows), show=out.format == "human")
     row = _row(stage.name, update, ruler.accuracy(learner.champion(), stage.labels))
     out.note(f"{stage.name}: {update.verdict}; {update.reason}")
@@ -123,13 +123,13 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _poison(learner: Learner, ruler: Ruler, stream: Stream, out: Output) -> dict[str, Any]:
+def learn_poison(learner: Learner, ruler: Ruler, stream: Stream, out: Output) -> dict[str, Any]:
     update = follow(learner.update_events(stream.poison), show=out.format == "human")
     out.note(f"shuffled labels: {update.verdict}; {update.reason}")
     return _row("shuffled labels", update, ruler.accuracy(learner.champion(), stream.stages[-1].labels))
 
 
-def _revert(learner: Learner, ruler: Ruler, stream: Stream, out: Output) -> dict[str, Any]:
+def check_revert(learner: Learner, ruler: Ruler, stream: Stream, out: Output) -> dict[str, Any]:
     """Revert and come back; whoever was live before must answer as it did, bit for bit."""
     last = learner.champion()
     logits = _logits(last, ruler)
@@ -153,7 +153,7 @@ def _logits(champion: Champion, ruler: Ruler) -> torch.Tensor:
         return champion.model.head(features_of(champion.model, some))
 
 
-def _swap(learner: Learner, stream: Stream, out: Output, moves: int = 4) -> dict[str, Any]:
+def swap_under_load(learner: Learner, stream: Stream, out: Output, moves: int = 4) -> dict[str, Any]:
     """Move ``live`` back and forth under a client that keeps asking a server."""
     inputs = [row["input"].tolist() if hasattr(row["input"], "tolist") else row["input"] for row in stream.test[:4]]
     with Server(learner.project) as server, Client(server.port, inputs) as client:
@@ -172,7 +172,7 @@ def _swap(learner: Learner, stream: Stream, out: Output, moves: int = 4) -> dict
     return {"moves": moves, "requests": requests, "failed": client.failed, "seconds": delays}
 
 
-def _joint(learner: Learner, stream: Stream, streamed: float) -> dict[str, Any]:
+def compare_jointly(learner: Learner, stream: Stream, streamed: float) -> dict[str, Any]:
     joint = train_jointly(learner, stream)
     return {
         "rows": joint.rows,
