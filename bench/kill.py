@@ -3,9 +3,9 @@
     python -m bench.kill [--times 200] [--seed 0]
 
 One process (which has imported everything) forks a child for each try; the child opens the project and runs one real
-update of the digits stream. Every other child is killed after a random share of the time that this takes; the others
-kill themselves at a random one of their disk syncs, since the writes are a small part of the time and the larger part of
-the danger. The tries share one project, so that what one crash leaves behind meets the next.
+update of the digits stream. Every other child is killed after a random share of the time that this takes. The others
+kill themselves at a random one of their disk syncs: the writes are a small part of the time, and the larger part of the
+danger. The tries share one project, so that what one crash leaves behind meets the next.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from bench.report import header
 from dripstone.learner import Learner
 from dripstone.view.demo.digits import digits_stream
 from dripstone.view.demo.stream import Row
-
 
 SYNCS = 24
 """Disk syncs of one update, and a few more, so that some children live to their end."""

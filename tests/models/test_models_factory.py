@@ -65,7 +65,7 @@ def test_a_known_output_is_kept_when_a_module_is_wrapped_for_the_first_time():
 
 def test_a_spec_may_ask_for_a_head():
     model = build(ModelSpec("nets_for_tests:make", {HEAD_KEY: {"random_features": 7}}), {}, classes=2)
-    assert model.head.weight.shape == (2, 7)
+    assert model.head.weight.shape == (2, 15)
     assert model.spec.kwargs[HEAD_KEY] == {"random_features": 7, "seed": 0}
 
 
@@ -76,7 +76,7 @@ def test_a_head_that_is_not_understood(head):
 
 
 def test_a_factory_of_classifiers_of_the_users_own():
-    assert build(ModelSpec("nets_for_tests:ready"), {}, classes=2).head.weight.shape == (2, 8)
+    assert build(ModelSpec("nets_for_tests:ready"), {}, classes=2).head.weight.shape == (2, 12)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_no_known_labels_make_a_new_head_over_what_went_in():
     x = torch.randn(5, 4)
     assert torch.equal(model.features(x), module[:2](x))
     assert isinstance(model.head.expansion, RandomFourierFeatures)
-    assert model.head.weight.shape == (0, 16)
+    assert model.head.weight.shape == (0, 24)
     assert model.spec.kwargs == {HEAD_KEY: {"random_features": 16, "seed": 3}}
 
 

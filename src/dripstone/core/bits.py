@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from dripstone.core.errors import ModelError
-from dripstone.core.tensors import RawTensor
+from dripstone.core.errors import ModelError, StoreError
+from dripstone.core.tensors import DTYPE_BYTES, RawTensor
 
 _TO_NAME = {
     torch.float64: "F64",
@@ -40,11 +42,22 @@ def to_raw(tensor: torch.Tensor) -> RawTensor:
 def from_raw(raw: RawTensor) -> torch.Tensor:
     """The tensor that these bytes make, in memory of its own.
 
+    Raises
+    ------
+    StoreError
+        If the dtype is not known, or the number of bytes is not that of the shape.
+
     Examples
     --------
     >>> torch.equal(from_raw(to_raw(torch.arange(6).reshape(2, 3))), torch.arange(6).reshape(2, 3))
     True
     """
+    if raw.dtype not in _TO_DTYPE or len(raw.data) != math.prod(raw.shape) * DTYPE_BYTES[raw.dtype]:
+        raise StoreError(
+            f"{len(raw.data)} bytes are no {raw.dtype} tensor of shape {list(raw.shape)}",
+            remedy="run 'dripstone verify'",
+            kind="store.corrupt",
+        )
     dtype = _TO_DTYPE[raw.dtype]
     if not raw.data:
         return torch.empty(raw.shape, dtype=dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,9 @@ from dripstone.core.errors import UsageError
 FILE_NAME = "dripstone.toml"
 
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+LARGEST = sys.float_info.max  # which leaves infinity out
+Positive = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -33,7 +36,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was created; a record, since the store's manifests rule.
 
     factory : ``package.module:callable``.
-    args : its arguments.
+    args : its arguments, less what TOML has no word for (None).
     """
 
     factory: str = ""
@@ -48,7 +51,7 @@ class TaskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: Literal["classification"] = "classification"
-    input: str | list[str] = "inputs"
+    input: str | Annotated[list[str], msgspec.Meta(min_length=1)] = "inputs"
     target: str = "label"
     id: str | None = None
     slice: str | None = None
@@ -77,7 +80,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     optimizer: Literal["adamw"] = "adamw"
     learning_rate: Positive = 1e-3
-    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.01
+    weight_decay: NotNegative = 0.01
     epochs: AtLeastOne = 5
     batch_size: AtLeastOne = 32
     ridge: Positive = 0.05
@@ -115,7 +118,7 @@ class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8000
     max_batch: AtLeastOne = 64
-    max_wait_ms: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    max_wait_ms: NotNegative = 2.0
     poll_ms: Positive = 50.0
     keep: AtLeastOne = 2
     max_rows: AtLeastOne = 1024
@@ -142,7 +145,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: ServeConfig = ServeConfig()
 
     def override(self, values: dict[str, Any]) -> Config:
-        """A copy with ``section.key`` values replaced; strings are converted to the key's type."""
+        """A copy with ``section.key`` values replaced; strings are converted to the key's type.
+
+        Raises
+        ------
+        UsageError
+            If a key or value is not known.
+        """
         tree = msgspec.to_builtins(self)
         for name, value in values.items():
             section, _, key = name.partition(".")
@@ -159,29 +168,35 @@ def load_config(project: Path) -> Config:
     Raises
     ------
     UsageError
-        If there is no such file, it is not TOML, or a key or value is not known.
+        If there is no such file, it cannot be read, it is not TOML, or a key or value is not known.
     """
     path = project / FILE_NAME
     try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+        text = path.read_text("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{project} is not a dripstone project: it has no {FILE_NAME}",
             remedy="make one with 'dripstone init', or name another folder with -C",
             kind="usage.project",
         ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8: {error}", remedy="save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="check its permissions") from None
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides its own errors: numbers too long, lists too deep
         raise UsageError(f"{path} is not TOML: {error}", remedy="mend that line") from None
     return _convert(tree, str(path), strict=True)
 
 
 def _convert(tree: dict[str, Any], where: str, *, strict: bool) -> Config:
     try:
-        return msgspec.convert(tree, Config, strict=strict)
-    except msgspec.ValidationError as error:
+        config = msgspec.convert(tree, Config, strict=strict)
+        msgspec.json.encode(config)  # a command line may hold bytes that are no text, and no file could keep them
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise UsageError(f"{where}: {error}", remedy="see 'Configuration' in the README for keys and values") from None
+    return config
 
 
 def dump_config(config: Config) -> str:
@@ -205,5 +220,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items() if v is not None) + " }"
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return msgspec.json.encode(value).decode()  # TOML's strings, numbers and booleans are JSON's
+        return "[" + ", ".join(_toml(item) for item in value if item is not None) + "]"
+    if isinstance(value, float):
+        return repr(value)  # JSON has no infinity
+    # TOML's strings, integers and booleans are JSON's, but for one character that TOML wants escaped.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

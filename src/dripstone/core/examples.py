@@ -65,7 +65,10 @@ def content_id(inputs: Inputs) -> str:
 
 
 def normal_form(inputs: Inputs) -> bytes:
-    """What near duplicates share: case, accents, punctuation and the last digits do not count.
+    """What near duplicates share: of a text, case, accents and punctuation do not count; of a number, its last digits.
+
+    Numbers are rounded to 10 binary digits of their own, or to 20 of the largest one's where that is coarser: relative,
+    so that rows of small numbers do not all look alike. A pair on two sides of a rounding border is told apart.
 
     Examples
     --------
@@ -79,8 +82,15 @@ def normal_form(inputs: Inputs) -> bytes:
         without_accents = "".join(c for c in folded if not unicodedata.combining(c))
         words = _NOT_WORD.sub(" ", without_accents).strip()
         return b"text\0" + (words or inputs).encode("utf-8", "surrogatepass")
-    rounded = np.round(np.asarray(inputs, dtype=np.float64), 3) + 0.0
-    return b"array\0" + repr(rounded.shape).encode() + b"\0" + rounded.astype("<f4").tobytes()
+    return b"array\0" + repr(inputs.shape).encode() + b"\0" + _rounded(inputs).tobytes()
+
+
+def _rounded(inputs: np.ndarray) -> np.ndarray:
+    values = np.asarray(inputs, dtype=np.float64)
+    _, exponents = np.frexp(values)
+    steps = np.ldexp(1.0, np.maximum(exponents - 10, exponents.max(initial=-1000) - 20))
+    with np.errstate(over="ignore"):  # the largest float32 numbers round to infinity, which is as good a hash
+        return (np.round(values / steps) * steps + 0.0).astype("<f4")  # adding 0.0 turns -0.0 into 0.0
 
 
 def holdout_hash(key: bytes, inputs: Inputs) -> int:

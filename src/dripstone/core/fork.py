@@ -1,8 +1,9 @@
 """The fork: the one trick that training, deltas and serving share.
 
 ``fork(module, names)`` gives a module whose skeleton is new, whose tensors under ``names`` are new (all aliases of a
-tied tensor together), whose buffers are copied, and whose every other tensor is the very same storage. Whoever moves a
-fork cannot touch the module it came from, and what differs between the two is the delta.
+tied tensor together), whose buffers are copied, and whose every other tensor is the very same storage. Whoever moves
+the named tensors and the buffers of a fork cannot touch the module it came from, and what differs between the two is
+the delta.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ def fork(module: M, names: Iterable[str]) -> M:
     module : torch.nn.Module
         What to copy. It is only read.
     names : iterable of str
-        Parameters, by their names in ``module.named_parameters()``, that get storage of their own. Whatever shares
-        storage with one of them, under any name, goes along.
+        Parameters, by any of their names, that get storage of their own. Parameters that share storage with one of
+        them go along and share the new storage.
 
     Returns
     -------
     torch.nn.Module
-        Same type and structure. Shared parameters are new ``Parameter`` objects over the old storage, so that flags
-        and gradients are not shared.
+        Same type and structure. Every parameter is a new ``Parameter`` object, so that flags and gradients are not
+        shared; those that are not named have the old storage.
 
     Raises
     ------
     ModelError
-        If a name does not exist, or a parameter is not initialised.
+        If a name does not exist, a parameter or buffer is not initialised, or the module holds what cannot be copied.
 
     Examples
     --------
@@ -50,6 +51,7 @@ def fork(module: M, names: Iterable[str]) -> M:
     >>> twin[1].weight.data_ptr() == net[1].weight.data_ptr()
     False
     """
+    _refuse_lazy(module)
     parameters = dict(module.named_parameters(remove_duplicate=False))
     wanted = set(names)
     if unknown := sorted(wanted - parameters.keys()):
@@ -59,20 +61,32 @@ def fork(module: M, names: Iterable[str]) -> M:
             kind="model.parameter",
         )
     own = {_storage(parameters[name]) for name in wanted}
+    copies = {_storage(p): p.untyped_storage().clone() for p in parameters.values() if _storage(p) in own}
     memo: dict[int, object] = {}
-    for name, parameter in parameters.items():
-        if nn.parameter.is_lazy(parameter):
+    for parameter in parameters.values():
+        values = parameter.detach()
+        if _storage(parameter) in own:
+            layout = (values.storage_offset(), values.shape, values.stride())
+            values = values.new_empty(0).set_(copies[_storage(parameter)], *layout)
+        memo[id(parameter)] = nn.Parameter(values, requires_grad=parameter.requires_grad)
+    try:
+        return copy.deepcopy(module, memo)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"{type(module).__name__} cannot be copied: {error}",
+            remedy="keep locks, open files and computed tensors out of the module",
+            kind="model.copy",
+        ) from error
+
+
+def _refuse_lazy(module: nn.Module) -> None:
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if nn.parameter.is_lazy(tensor):
             raise ModelError(
-                f"parameter {name!r} has no shape yet",
+                f"{name!r} has no shape yet",
                 remedy="run one batch through the lazy module first",
                 kind="model.lazy",
             )
-        if _storage(parameter) not in own:
-            memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
-    twin = copy.deepcopy(module, memo)
-    for parameter in twin.parameters():
-        parameter.grad = None
-    return twin
 
 
 def _storage(tensor: torch.Tensor) -> tuple[int, str]:
@@ -88,14 +102,19 @@ def named_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     -------
     dict of str to torch.Tensor
         In the order of ``state_dict``; detached, not copied.
+
+    Raises
+    ------
+    ModelError
+        If the module has extra state, which no version could hold.
     """
     state = module.state_dict(keep_vars=True)
     seen: set[int] = set()
     tensors = {}
     for name, value in state.items():
-        if not isinstance(value, torch.Tensor):
+        if name.rpartition(".")[2] == "_extra_state":
             raise ModelError(
-                f"{name!r} is extra state, not a tensor",
+                f"{name!r} is extra state, not a parameter or buffer",
                 remedy="keep what the model needs in parameters, buffers or factory arguments",
                 kind="model.extra_state",
             )
@@ -135,14 +154,23 @@ def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put values into a module that nobody else holds: a fresh one, or a fork over these names.
 
     Tensors of the old shape are filled in place, so that ties survive; where the shape differs (a layer has grown)
-    the parameter or buffer is replaced.
+    the parameter or buffer is replaced by a copy of the value, under that name alone.
 
     Raises
     ------
     ModelError
-        If the module has no tensor of that name, or one of another dtype.
+        If the module has no tensor of that name, or one of another dtype; nothing is filled then.
     """
     current = named_tensors(module)
+    _check_fit(current, tensors)
+    for name, value in tensors.items():
+        if current[name].shape == value.shape:
+            current[name].copy_(value)
+        else:
+            _replace(module, name, value.to(current[name].device, copy=True))
+
+
+def _check_fit(current: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
     for name, value in tensors.items():
         if name not in current:
             raise ModelError(
@@ -156,10 +184,6 @@ def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
                 remedy="use the factory and arguments that made these weights",
                 kind="model.weights",
             )
-        if current[name].shape == value.shape:
-            current[name].copy_(value)
-        else:
-            _replace(module, name, value)
 
 
 def _replace(module: nn.Module, name: str, value: torch.Tensor) -> None:

@@ -1,0 +1,1 @@
+"""Which examples, with what weight, each policy one file."""

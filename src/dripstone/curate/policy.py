@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from dripstone.core.errors import UsageError
@@ -26,15 +27,16 @@ def parse_policy(text: str) -> Policy:
     Raises
     ------
     UsageError
-        If a policy is not known, or screening is missing.
+        If a policy is not known or named twice, or screening does not come first.
     """
     names = [part.strip() for part in text.split("+")]
     if names[0] != "screen":
         raise UsageError(f"curation {text!r} does not start with screen", remedy="write screen+replay:2000")
-    replay = 0
-    for name in names[1:]:
-        kind, _, count = name.partition(":")
-        if kind != "replay" or not (count.isascii() and count.isdigit()):
-            raise UsageError(f"there is no curation policy {name!r}", remedy="use screen or replay:N")
-        replay = int(count)
-    return Policy(replay)
+    if len(names) == 1:
+        return Policy(replay=0)
+    if len(names) > 2:
+        raise UsageError(f"curation {text!r} names too many policies", remedy="write screen+replay:2000")
+    replay = re.fullmatch(r"replay:([0-9]{1,9})", names[1])
+    if replay is None:
+        raise UsageError(f"there is no curation policy {names[1]!r}", remedy="use screen or replay:N")
+    return Policy(int(replay[1]))

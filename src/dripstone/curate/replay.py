@@ -1,5 +1,8 @@
 """Bounded replay: a uniform sample of everything trained on, whatever the length of the stream.
 
+It is uniform as long as the capacity is. A lower capacity keeps a uniform part; where there is room again (a higher
+capacity, rows taken out), the next rows fill it, and for a while weigh more than old ones.
+
 References
 ----------
 Vitter, "Random sampling with a reservoir", ACM TOMS 1985, algorithm R.
@@ -27,7 +30,7 @@ def remember(memory: Sequence[T], seen: int, rows: Sequence[T], capacity: int, s
     rows : sequence
         New rows, in order.
     capacity : int
-        The most rows remembered.
+        The most rows remembered; 0 for none.
     seed : int
         Together with ``seen`` it fixes the draw, so that the same history always gives the same memory.
 
@@ -42,8 +45,10 @@ def remember(memory: Sequence[T], seen: int, rows: Sequence[T], capacity: int, s
     >>> len(memory), seen
     (5, 100)
     """
-    kept = list(memory)[:capacity]
+    kept = list(memory)
     draw = np.random.default_rng((seed, seen))
+    if len(kept) > capacity:
+        kept = [kept[index] for index in sorted(draw.choice(len(kept), capacity, replace=False))]
     for position, row in enumerate(rows, start=seen):
         if len(kept) < capacity:
             kept.append(row)

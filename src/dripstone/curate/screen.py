@@ -41,24 +41,24 @@ def screen(
     kind : str
         ``"text"`` or ``"array"``: what the model takes.
     shapes : sequence of tuple of int
-        Shapes that an array may have; none means that the first row sets it.
+        Shapes that an array may have; none means that the first row that stays sets it.
     labels : iterable of str or int
-        Labels known so far; new ones must be of their type.
+        Labels known so far; new ones must be of their type. With none, the first row that stays sets it.
 
     Examples
     --------
     >>> rows = [Example("a", "hello", "greet"), Example("b", " ", "greet"), Example("c", "bye", 3)]
     >>> [(row.id, why) for row, why in screen(rows, kind="text").rejected]
-    [('b', 'the text is empty'), ('c', "the label 3 is an integer where this model's labels are strings")]
+    [('b', 'the text is empty'), ('c', "the label is an integer where this model's labels are strings")]
     """
     result = Screened()
-    label_type: type | None = next((type(label) for label in labels), None)
+    label_type = next(map(_label_type, labels), None)
     for example in examples:
         reason = _inputs_reason(example, kind, shapes) or _label_reason(example, label_type) or _weight_reason(example)
         if reason:
             result.rejected.append((example, reason))
             continue
-        label_type = label_type or type(example.target)
+        label_type = label_type or _label_type(example.target)
         if not shapes and not isinstance(example.inputs, str):
             shapes = [example.inputs.shape]
         result.kept.append(example)
@@ -77,6 +77,8 @@ def _inputs_reason(example: Example, kind: str, shapes: Sequence[tuple[int, ...]
         return None if _encodable(inputs) else "the text holds half a character (a lone surrogate)"
     if kind == "text":
         return "the input is a list of numbers where this model takes a text"
+    if inputs.size == 0:
+        return "the input is empty"
     if not np.isfinite(inputs).all():
         return "the input holds NaN or infinity"
     if shapes and inputs.shape not in shapes:
@@ -93,19 +95,23 @@ def _encodable(text: str) -> bool:
     return True
 
 
+def _label_type(label: object) -> type:
+    return str if isinstance(label, str) else int
+
+
 def _label_reason(example: Example, label_type: type | None) -> str | None:
     target = example.target
-    if target is None or target == "":
+    if target is None or (isinstance(target, str) and not target):
         return "the label is missing"
     if isinstance(target, bool) or not isinstance(target, str | int):
-        return f"the label {target!r} is neither a string nor an integer"
+        return f"the label is of type {type(target).__name__}, neither a string nor an integer"
     if isinstance(target, str) and (len(target) > MAX_LABEL or not _encodable(target)):
         return f"the label is longer than {MAX_LABEL} characters or not text"
     if isinstance(target, int) and abs(target) >= 2**63:
         return "the label does not fit 64 bits"
     if label_type is not None and not isinstance(target, label_type):
         kind, known = ("a string", "integers") if label_type is int else ("an integer", "strings")
-        return f"the label {target!r} is {kind} where this model's labels are {known}"
+        return f"the label is {kind} where this model's labels are {known}"
     return None
 
 

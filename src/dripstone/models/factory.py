@@ -97,7 +97,7 @@ def build(spec: Spec, assets: Mapping[str, bytes], classes: int, known_output: b
     >>> from dripstone.models import mlp
     >>> model = mlp(inputs=4, random_features=8)
     >>> build(model.spec, model.assets, classes=3).head.weight.shape
-    torch.Size([3, 8])
+    torch.Size([3, 12])
     """
     checked = ModelSpec(spec.factory, spec.kwargs, spec.output)
     _check_assets(spec, assets)

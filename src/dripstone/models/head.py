@@ -39,25 +39,30 @@ class Identity(nn.Module):
 
 
 class RandomFourierFeatures(nn.Module):
-    """Fixed random cosines of the features; a linear layer over them approximates a Gaussian kernel machine.
+    """The features themselves, and fixed random cosines of them.
+
+    A linear layer over both approximates a kernel machine whose kernel is the sum of a linear and a Gaussian one. (The
+    linear part is worth 0.2 points on CLINC150's validation rows and nothing on digits, at 384 columns beside 4,096.)
 
     Parameters
     ----------
     features : int
         Number of features that come in.
-    size : int
-        Number of random features that go out.
+    random_features : int
+        Number of random features.
     seed : int
         Of the random projection.
 
     Attributes
     ----------
     projection : torch.nn.Parameter
-        [features, size] float32, standard normal. It never moves, yet it is a parameter, so that forks share it.
+        [features, random_features] float32, standard normal. It never moves, yet it is a parameter, so that forks share it.
     phase : torch.nn.Parameter
-        [size] float32, uniform from 0 to 2 pi; never moves either.
+        [random_features] float32, uniform from 0 to 2 pi; never moves either.
     width : torch.Tensor
         [] float32, the kernel's width in units of the features; 0 until ``fit``, and used as 1 until then.
+    size : int
+        Number of columns that go out: ``features + random_features``.
 
     References
     ----------
@@ -69,19 +74,21 @@ class RandomFourierFeatures(nn.Module):
     >>> expansion = RandomFourierFeatures(4, 16, seed=0)
     >>> expansion.fit(torch.randn(20, 4))
     >>> expansion(torch.randn(2, 4)).shape
-    torch.Size([2, 16])
+    torch.Size([2, 20])
     """
 
     width: torch.Tensor
 
-    def __init__(self, features: int, size: int, seed: int) -> None:
+    def __init__(self, features: int, random_features: int, seed: int) -> None:
         super().__init__()
-        if size < 1:
-            raise ModelError(f"{size} random features make no head", remedy="set random_features to at least 1")
+        if random_features < 1:
+            raise ModelError(
+                f"{random_features} random features make no head", remedy="set random_features to at least 1"
+            )
         generator = torch.Generator().manual_seed(seed)
-        projection = torch.randn(features, size, generator=generator)
-        phase = torch.rand(size, generator=generator) * (2 * math.pi)
-        self.size = size
+        projection = torch.randn(features, random_features, generator=generator)
+        phase = torch.rand(random_features, generator=generator) * (2 * math.pi)
+        self.size = features + random_features
         self.projection = nn.Parameter(projection, requires_grad=False)
         self.phase = nn.Parameter(phase, requires_grad=False)
         self.register_buffer("width", torch.tensor(0.0))
@@ -105,8 +112,9 @@ class RandomFourierFeatures(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """[rows, features] -> [rows, size]."""
-        width = torch.where(self.width > 0, self.width, 1.0)
-        return math.sqrt(2 / self.size) * torch.cos(features @ self.projection / width + self.phase)
+        scaled = features / torch.where(self.width > 0, self.width, 1.0)
+        cosines = math.sqrt(2 / len(self.phase)) * torch.cos(scaled @ self.projection + self.phase)
+        return torch.cat([scaled, cosines], dim=1)
 
 
 def _median_distance(features: torch.Tensor) -> float:

@@ -1,0 +1,1 @@
+"""Which parameters may move, each selector one file."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -73,7 +75,7 @@ def parse_selection(text: str, head_method: str = "ridge") -> Selection:
 
 def _argument(name: str, argument: str, text: str) -> int | None:
     if name == "suffix":
-        if argument.isascii() and argument.isdigit() and int(argument) > 0:
+        if re.fullmatch(r"0*[1-9][0-9]{0,8}", argument):
             return int(argument)
         raise UsageError(f"{text!r} does not say how many blocks", remedy="write suffix:1", kind="usage.selection")
     if argument:
@@ -81,7 +83,6 @@ def _argument(name: str, argument: str, text: str) -> int | None:
     return None
 
 
-def _suggest(word: str, known: object) -> str:
-    names = list(known)  # type: ignore[call-overload]
-    close = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(names)}"
+def _suggest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word.strip().lower(), known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""The live version over HTTP, swapped without a dropped request."""

@@ -1,0 +1,1 @@
+"""Arriving examples, each source one file."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import numbers
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,8 @@ import numpy as np
 from dripstone.core.config import TaskConfig
 from dripstone.core.errors import DataError
 from dripstone.core.examples import Example, Inputs, content_id
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, labelled: bool = True) -> Example:
@@ -42,16 +48,33 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     values = [_column(record, name, origin) for name in names]
     inputs = to_inputs(values[0], origin) if isinstance(columns.input, str) else _vector(values, names, origin)
     target = _column(record, columns.target, origin) if labelled else record.get(columns.target)
-    given_id = record.get(columns.id) if columns.id else None
     return Example(
-        id=content_id(inputs) if given_id in (None, "") else str(given_id),
+        id=_text(record, columns.id, origin) or content_id(inputs),
         inputs=inputs,
         target=_plain(target),
-        weight=_weight(record.get(columns.weight) if columns.weight else None, origin),
-        time=_text_or_none(record.get(columns.time) if columns.time else None),
-        slice=_text_or_none(record.get(columns.slice) if columns.slice else None),
+        weight=_weight(_optional(record, columns.weight), origin),
+        time=_text(record, columns.time, origin),
+        slice=_text(record, columns.slice, origin),
         origin=origin,
     )
+
+
+def _optional(record: Mapping[str, Any], name: str | None) -> Any:
+    """A column's value, None where the column is absent or empty."""
+    value = _plain(record.get(name)) if name else None
+    return None if isinstance(value, str) and not value else value
+
+
+def _text(record: Mapping[str, Any], name: str | None, origin: str) -> str | None:
+    value = _optional(record, name)
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # a missing value in a table of numbers
+        return None
+    if hasattr(value, "__len__") and not isinstance(value, str):
+        raise _unreadable(origin, f"column {name!r} is not a single value: {record_excerpt(value)}")
+    text = str(value)
+    if _SURROGATE.search(text):
+        raise _unreadable(origin, f"column {name!r} holds half a character: {record_excerpt(text)}")
+    return text
 
 
 def _column(record: Mapping[str, Any], name: str, origin: str) -> Any:
@@ -59,10 +82,16 @@ def _column(record: Mapping[str, Any], name: str, origin: str) -> Any:
         return record[name]
     except KeyError:
         raise DataError(
-            f"{origin} has no column {name!r}, only {', '.join(map(repr, record)) or 'nothing'}",
+            f"{origin} has no column {name!r}, only {_listed(record)}",
             remedy="rename the column, or set task.input and task.target in dripstone.toml",
             kind="data.column",
         ) from None
+
+
+def _listed(record: Mapping[str, Any]) -> str:
+    names = [record_excerpt(name) for name in itertools.islice(record, 20)]
+    more = f" and {len(record) - len(names)} more" if len(record) > len(names) else ""
+    return ", ".join(names) + more if names else "nothing"
 
 
 def to_inputs(value: Any, origin: str) -> Inputs:
@@ -73,15 +102,13 @@ def to_inputs(value: Any, origin: str) -> Inputs:
     DataError
         If it is neither; ``origin`` is named.
     """
-    if isinstance(value, str):
-        return value
-    return _array(value, origin)
+    return str.__str__(value) if isinstance(value, str) else _array(value, origin)
 
 
 def _vector(values: list[Any], names: list[str], origin: str) -> np.ndarray:
     try:
-        return np.array([float(value) for value in values], dtype=np.float32)
-    except (TypeError, ValueError):
+        return _float32(np.array([float(value) for value in values]))
+    except (TypeError, ValueError, OverflowError):
         bad = next(name for name, value in zip(names, values, strict=True) if not _is_number(value))
         raise _unreadable(
             origin, f"column {bad!r} is not a number: {record_excerpt(values[names.index(bad)])}"
@@ -91,42 +118,58 @@ def _vector(values: list[Any], names: list[str], origin: str) -> np.ndarray:
 def _is_number(value: Any) -> bool:
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
 
 def _array(value: Any, origin: str) -> np.ndarray:
     try:
-        array = np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+        array = np.asarray(_from_torch(value) if hasattr(value, "detach") else value)
+        if array.dtype.kind == "O" and all(isinstance(number, numbers.Number) for number in array.flat):
+            array = array.astype(np.float64)  # integers beyond 64 bits, decimal numbers
         if array.dtype.kind not in "fiub":
             raise ValueError("not numeric")
-        # A number too large for float32 becomes infinite here, and screening then says so.
-        with np.errstate(over="ignore"):
-            return np.atleast_1d(array.astype(np.float32))
-    except (TypeError, ValueError):
+        return np.atleast_1d(_float32(array))
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch has RuntimeError for what it cannot convert
         raise _unreadable(origin, f"the input is neither a text nor numbers: {record_excerpt(value)}") from None
 
 
+def _from_torch(tensor: Any) -> np.ndarray:
+    values = tensor.detach().cpu()
+    return (values if values.is_complex() else values.float()).numpy()  # numpy has no bfloat16
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    # A number too large for float32 becomes infinite here, and screening then says so.
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
 def _plain(value: Any) -> Any:
-    """numpy's and torch's scalars as Python's; screening judges the rest."""
-    return value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
+    """numpy's and torch's scalars and members of enumerations as Python's own; the rest is judged later."""
+    if hasattr(value, "item") and np.ndim(value) == 0:
+        value = value.item()
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _weight(value: Any, origin: str) -> float:
-    if value is None or value == "":
+    if value is None:
         return 1.0
-    if isinstance(value, numbers.Real) or (isinstance(value, str) and _is_number(value)):
-        return float(value)
+    if isinstance(value, numbers.Number | str) and _is_number(value):
+        return float(value)  # type: ignore[arg-type]
     raise _unreadable(origin, f"the weight is not a number: {record_excerpt(value)}")
-
-
-def _text_or_none(value: Any) -> str | None:
-    return None if value in (None, "") else str(value)
 
 
 def _unreadable(origin: str, problem: str) -> DataError:
     return DataError(f"{origin}: {problem}", remedy="mend or remove that row", kind="data.value")
+
+
+def shown_name(path: Path) -> str:
+    """A file's name for messages and the ledger; bytes in it that are no text are written out."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
 
 
 def record_excerpt(value: Any) -> str:

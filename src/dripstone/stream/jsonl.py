@@ -9,7 +9,7 @@ from pathlib import Path
 from dripstone.core.config import TaskConfig
 from dripstone.core.errors import DataError
 from dripstone.core.examples import Example
-from dripstone.stream.columns import record_excerpt, to_example
+from dripstone.stream.columns import record_excerpt, shown_name, to_example
 
 MAX_LINE_BYTES = 16 * 2**20
 
@@ -23,10 +23,10 @@ def read_jsonl(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Ite
         If a line is not a JSON object in UTF-8, or longer than 16 MiB; file and line number are named.
     """
     with path.open("rb") as lines:
-        number = 0
+        name, number = shown_name(path), 0
         while line := lines.readline(MAX_LINE_BYTES + 1):
             number += 1
-            origin = f"{path.name}:{number}"
+            origin = f"{name}:{number}"
             if len(line) > MAX_LINE_BYTES:
                 raise _unreadable(origin, "the line is longer than 16 MiB")
             if line.strip():
@@ -35,8 +35,10 @@ def read_jsonl(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Ite
 
 def _record(line: bytes, origin: str) -> dict[str, object]:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = json.loads(line.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise _unreadable(origin, f"not JSON at character {error.pos + 1}: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, numbers too long, lists too deep
         raise _unreadable(origin, f"not JSON: {error}") from None
     if not isinstance(record, dict):
         raise _unreadable(origin, f"not a JSON object: {record_excerpt(record)}")

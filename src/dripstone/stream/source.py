@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dripstone.stream.csv import read_csv
 from dripstone.stream.jsonl import read_jsonl
 from dripstone.stream.objects import read_objects
 
-READERS = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv}
+READERS: dict[str, Callable[..., Iterator[Example]]] = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": read_csv}
 
 Source = str | os.PathLike[str] | Iterable[Any]
 
@@ -25,7 +25,7 @@ def read(source: Source, columns: TaskConfig, *, labelled: bool = True) -> Itera
     Parameters
     ----------
     source : path, iterable of paths, or iterable of mappings
-        Files are read by their ending: ``.jsonl``, ``.ndjson``, ``.csv``.
+        Files are read by their ending: ``.jsonl``, ``.ndjson``, ``.csv``. An iterable is drawn to its end first.
     columns : TaskConfig
         Which column means what.
     labelled : bool
@@ -59,18 +59,24 @@ def _pieces(source: Iterable[Any], columns: TaskConfig, labelled: bool) -> Itera
 
 
 def _read_file(path: Path, columns: TaskConfig, labelled: bool) -> Iterator[Example]:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        known = ", ".join(READERS)
-        raise DataError(f"{path}: files ending in {path.suffix!r} are not read", remedy=f"send one of {known}")
-    if not path.is_file():
-        raise DataError(f"there is no file {path}", remedy="check the path", kind="data.missing")
     empty = True
     try:
+        reader = _reader(path)
         for example in reader(path, columns, labelled=labelled):
             empty = False
             yield example
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", remedy="check its permissions") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}", remedy="check its name and permissions") from None
     if empty:
         raise DataError(f"{path} holds no rows", remedy="send at least one row", kind="data.empty")
+
+
+def _reader(path: Path) -> Callable[..., Iterator[Example]]:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", remedy="name the files in it", kind="data.missing")
+    if path.suffix.lower() not in READERS:
+        known = ", ".join(READERS)
+        raise DataError(f"{path}: files ending in {path.suffix!r} are not read", remedy=f"send one of {known}")
+    if not path.is_file():
+        raise DataError(f"there is no file {path}", remedy="check the path", kind="data.missing")
+    return READERS[path.suffix.lower()]

@@ -31,10 +31,11 @@ class Classification:
         """The vocabulary with what it lacks appended, in sorted order, so that the order of rows does not matter."""
         return Classification(self.labels + tuple(sorted(set(targets) - set(self.labels), key=_sort_key)))
 
-    def encode(self, targets: Sequence[Label | None]) -> np.ndarray:
-        """Class indices [rows] int64; -1 for a label that is not known."""
+    def encode(self, targets: Sequence[Any]) -> np.ndarray:
+        """Class indices [rows] int64; -1 for a label that is not known, or anything that is no label."""
         index = {label: position for position, label in enumerate(self.labels)}
-        return np.array([-1 if t is None else index.get(t, -1) for t in targets], dtype=np.int64)
+        # By exact type: True and 1.0 equal 1 but are no labels, and a list has no hash.
+        return np.array([-1 if type(t) not in (int, str) else index.get(t, -1) for t in targets], dtype=np.int64)
 
 
 def _sort_key(label: Label) -> tuple[str, int, str]:
@@ -56,7 +57,7 @@ def answers(logits: torch.Tensor, classes: int | None = None) -> np.ndarray:
 
 
 def predictions(logits: torch.Tensor, labels: Sequence[Label]) -> list[dict[str, Any]]:
-    """What a user reads: the best label of each row, and the probability of every label.
+    """What a user reads: the best label of each row (None where there is no label), and the probability of every label.
 
     Examples
     --------
@@ -64,8 +65,10 @@ def predictions(logits: torch.Tensor, labels: Sequence[Label]) -> list[dict[str,
     [{'prediction': 'no', 'scores': {'no': 0.5, 'yes': 0.5}}]
     """
     probabilities = torch.softmax(logits.float(), dim=1).tolist()
-    best = answers(logits)
     return [
-        {"prediction": labels[index], "scores": {str(label): p for label, p in zip(labels, row, strict=True)}}
-        for index, row in zip(best, probabilities, strict=True)
+        {
+            "prediction": labels[index] if labels else None,
+            "scores": {str(label): p for label, p in zip(labels, row, strict=True)},
+        }
+        for index, row in zip(answers(logits), probabilities, strict=True)
     ]

@@ -1,0 +1,1 @@
+"""One update, composed of the stages."""
