@@ -14,12 +14,13 @@ from dripstone.gate.judge import Answers, accuracy, judge, nonsense
 from dripstone.gate.sense import Sense
 
 KNOWN = 2
+ARRAYS = ("targets", "champion", "candidate", "restricted")
 
 
 def answers(
     rows: int, wins: int = 0, losses: int = 0, *, right: int | None = None, slice_: str | None = None
 ) -> Answers:
-    """Rows of class 1. The first ``right`` are right for both, then come wins and losses, the others are wrong for both.
+    """Rows of class 1: first ``right`` that both have right, then wins and losses, then those that both have wrong.
 
     Wins and losses are spread evenly over each other, so that no order favours a verdict.
     """
@@ -168,9 +169,6 @@ def test_trusted_rows_of_labels_that_one_side_does_not_know_are_no_harm():
             *[np.concatenate([getattr(old, k), getattr(trusted, k)]) for k in ARRAYS], ["x"] * 400, [None] * 400
         )
         assert decide(NONE, mixed).reason.startswith("of 200 trusted rows")
-
-
-ARRAYS = ("targets", "champion", "candidate", "restricted")
 
 
 def test_unknown_answers_to_unknown_labels_are_wrong():

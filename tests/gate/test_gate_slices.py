@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -11,10 +12,9 @@ from dripstone.gate.evidence import log_wealth
 from dripstone.gate.slices import OVERALL, find_harm, slice_members
 
 
-def contest(rows: int, flips: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Champion always right; the candidate wrong where ``flips`` has 1."""
-    wrong = np.array([bool(flips.get(row, 0)) for row in range(rows)])
-    return ~wrong, np.ones(rows, bool)
+def contest(rows: int, lost: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The champion is always right, the candidate is wrong on the lost rows."""
+    return ~np.isin(np.arange(rows), list(lost)), np.ones(rows, bool)
 
 
 def test_rows_belong_to_their_class_and_to_their_slice():
@@ -36,7 +36,7 @@ def test_slices_of_another_length_are_a_programming_error():
 def test_a_hurt_class_is_found_and_named():
     labels = [f"c{row % 10}" for row in range(1000)]
     members = slice_members(labels, [None] * 1000)
-    candidate, champion = contest(1000, {row: 1 for row in range(1000) if labels[row] == "c3" and row % 20 == 3})
+    candidate, champion = contest(1000, range(3, 1000, 20))
     harm = find_harm(candidate, champion, members, margin=0.01, alpha=0.05)
     assert harm is not None
     assert (harm.slice, harm.rows, harm.worse, harm.better) == ("class c3", 100, 50, 0)
@@ -45,14 +45,14 @@ def test_a_hurt_class_is_found_and_named():
 
 def test_harm_spread_over_all_classes_is_found_overall():
     labels = [f"c{row % 100}" for row in range(2000)]
-    candidate, champion = contest(2000, {row: 1 for row in range(0, 2000, 25)})
+    candidate, champion = contest(2000, range(0, 2000, 25))
     harm = find_harm(candidate, champion, slice_members(labels, [None] * 2000), margin=0.01, alpha=0.05)
     assert harm is not None
     assert harm.slice == OVERALL
 
 
 def test_the_bar_rises_with_the_number_of_slices():
-    candidate, champion = contest(40, {row: 1 for row in range(0, 40, 5)})
+    candidate, champion = contest(40, range(0, 40, 5))
     wealth = log_wealth((champion.astype(int) - candidate), bound=0.01)
     alpha = 1.5 / math.exp(wealth)
     assert find_harm(candidate, champion, {}, margin=0.01, alpha=alpha) is not None
@@ -67,9 +67,7 @@ def test_a_loss_within_the_margin_is_seldom_called_harm():
     refused = 0
     for _ in range(200):
         loss = rng.choice([1, 0, -1], p=[0.06, 0.89, 0.05], size=500)
-        champion, candidate = loss >= 0, loss <= 0
-        both = champion & candidate & (rng.random(500) < 0.9)
-        refused += find_harm(both | (loss < 0), both | (loss > 0), members, margin=0.01, alpha=0.05) is not None
+        refused += find_harm(loss <= 0, loss >= 0, members, margin=0.01, alpha=0.05) is not None
     assert refused / 200 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
 
 

@@ -1,6 +1,6 @@
 """The closed form: ridge regression from stored statistics, exact over all rows so far, in whatever stages they came.
 
-With expanded features phi (a row of random Fourier features and a constant 1) and one-hot targets y, the statistics are
+With phi a row's features as the head expands them, and a constant 1, and with one-hot targets y, the statistics are
 
     G = sum w phi phi^T          C = sum w phi y^T
 
@@ -26,38 +26,35 @@ from dripstone.core.protocols import Head
 from dripstone.core.tensors import RawTensor
 
 CHUNK = 512
+"""Rows that are expanded at a time."""
+
+BLOCK = 512
+"""Side of the blocks in which the symmetric Gram matrix is computed and stored."""
+
 CALIBRATION_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """What the closed form needs of all rows so far. All float64, on the CPU.
+    """What the closed form needs of all rows so far. Float64, on the CPU.
 
-    ``gram`` is G, [D+1, D+1]; ``cross`` is C, [D+1, classes]; ``mass`` the summed weight of each class, [classes].
+    ``gram`` is G, [D+1, D+1], of which only the blocks that meet its lower half are filled; ``cross`` is C,
+    [D+1, classes].
     """
 
     gram: torch.Tensor
     cross: torch.Tensor
-    mass: torch.Tensor
 
     @classmethod
     def empty(cls, expanded: int) -> Statistics:
         """Statistics of no rows, for ``expanded`` features."""
         size = expanded + 1
-        return cls(
-            torch.zeros(size, size, dtype=torch.float64),
-            torch.zeros(size, 0, dtype=torch.float64),
-            torch.zeros(0, dtype=torch.float64),
-        )
+        return cls(torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, 0, dtype=torch.float64))
 
     def to_raw(self) -> dict[str, RawTensor]:
-        """Tensors to store. Of the symmetric Gram matrix only the lower half is kept."""
-        rows, columns = torch.tril_indices(*self.gram.shape)
-        return {
-            "gram": to_raw(self.gram[rows, columns]),
-            "cross": to_raw(self.cross),
-            "mass": to_raw(self.mass),
-        }
+        """Tensors to store. Of the Gram matrix only the blocks that meet its lower half are kept."""
+        parts = [self.gram[rows, : rows.stop].reshape(-1) for rows in _blocks(len(self.gram))]
+        return {"gram": to_raw(torch.cat(parts)), "cross": to_raw(self.cross)}
 
     @classmethod
     def from_raw(cls, tensors: Mapping[str, RawTensor]) -> Statistics:
@@ -70,23 +67,29 @@ class Statistics:
         """
         _check(tensors)
         cross = from_raw(tensors["cross"])
-        size = len(cross)
-        gram = torch.zeros(size, size, dtype=torch.float64)
-        rows, columns = torch.tril_indices(size, size)
-        half = from_raw(tensors["gram"])
-        gram[rows, columns] = half
-        gram[columns, rows] = half
-        return cls(gram, cross, from_raw(tensors["mass"]))
+        packed = from_raw(tensors["gram"])
+        gram = torch.zeros(len(cross), len(cross), dtype=torch.float64)
+        start = 0
+        for rows in _blocks(len(gram)):
+            block = gram[rows, : rows.stop]
+            block.copy_(packed[start : start + block.numel()].reshape(block.shape))
+            start += block.numel()
+        return cls(gram, cross)
+
+
+def _blocks(size: int) -> list[slice]:
+    return [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
 
 
 def _check(tensors: Mapping[str, RawTensor]) -> None:
     found = {name: (raw.dtype, raw.shape) for name, raw in tensors.items()}
-    shape = tensors["cross"].shape if "cross" in tensors else ()
-    if len(shape) == 2:
-        size, classes = shape
-        half = size * (size + 1) // 2
-        if size and found == {"gram": ("F64", (half,)), "cross": ("F64", shape), "mass": ("F64", (classes,))}:
-            return
+    if found.keys() == {"gram", "cross"}:
+        shape, (packed, *_) = tensors["cross"].shape, (*tensors["gram"].shape, 0)
+        # A size that the Gram matrix is too small for is refused before its blocks are counted.
+        if len(shape) == 2 and 0 < shape[0] ** 2 <= 2 * packed:
+            packed = sum((rows.stop - rows.start) * rows.stop for rows in _blocks(shape[0]))
+            if found == {"gram": ("F64", (packed,)), "cross": ("F64", shape)}:
+                return
     raise StoreError(
         f"the stored statistics do not fit together: {found}",
         remedy="remove the store's folder training/state, it is rebuilt from the ledger",
@@ -122,62 +125,54 @@ def add_rows(
     >>> from dripstone.models.head import Head, Identity
     >>> features, targets = torch.eye(3), torch.tensor([0, 1, 1])
     >>> both = add_rows(Statistics.empty(3), Head(Identity(3), classes=2), features, targets, torch.ones(3))
-    >>> both.mass.tolist(), both.cross[-1].tolist()
-    ([1.0, 2.0], [1.0, 2.0])
+    >>> both.gram.diagonal().tolist(), both.cross[-1].tolist()
+    ([1.0, 1.0, 1.0, 3.0], [1.0, 2.0])
     """
     classes = len(head.bias)
     gram = statistics.gram.clone()
     cross = torch.zeros(len(gram), classes, dtype=torch.float64)
     cross[:, : statistics.cross.shape[1]] = statistics.cross
-    mass = torch.zeros(classes, dtype=torch.float64)
-    mass[: len(statistics.mass)] = statistics.mass
     weights = weights.double()
     for start in range(0, len(features), CHUNK):
         part = slice(start, start + CHUNK)
         phi = _with_constant(head, features[part])
         weighted = phi * weights[part, None]
-        gram.addmm_(weighted.T, phi)
+        for rows in _blocks(len(gram)):  # half the work of the whole product, which is symmetric
+            gram[rows, : rows.stop].addmm_(weighted[:, rows].T, phi[:, : rows.stop])
         cross.T.index_add_(0, targets[part], weighted)
-    mass.index_add_(0, targets, weights)
-    # Rounding differs between the two halves, and only the lower one is stored.
-    return Statistics(gram.tril() + gram.tril(-1).T, cross, mass)
+    return Statistics(gram, cross)
 
 
 def solve(statistics: Statistics, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight [classes, D] and bias [classes], float32, that minimise the penalised squared error.
+    """The minimiser of the penalised squared error.
+
+    Returns
+    -------
+    solution : torch.Tensor
+        W, [D+1, classes] float64; its last row is the bias.
+    factor : torch.Tensor
+        The lower Cholesky factor of G + penalty I, [D+1, D+1] float64.
 
     Raises
     ------
     DivergedError
-        If the statistics hold numbers that are not finite.
+        If the statistics hold numbers that are not finite, or the solution does not fit float32.
 
     Examples
     --------
-    >>> weight, bias = solve(Statistics.empty(3), penalty=0.1)
-    >>> weight.shape, bias.shape
-    (torch.Size([0, 3]), torch.Size([0]))
+    >>> solution, factor = solve(Statistics.empty(3), penalty=0.25)
+    >>> solution.shape, factor.diagonal().tolist()
+    (torch.Size([4, 0]), [0.5, 0.5, 0.5, 0.5])
     """
-    return _layer(_solution(statistics, _factor(statistics, penalty)))
-
-
-def _factor(statistics: Statistics, penalty: float) -> torch.Tensor:
     system = statistics.gram.clone()
     system.diagonal().add_(penalty)
-    factor, failed = torch.linalg.cholesky_ex(system)
+    factor, failed = torch.linalg.cholesky_ex(system)  # reads the lower half alone
     if failed:
         raise DivergedError("the closed form's system is not positive definite", remedy="raise train.ridge")
-    return factor
-
-
-def _solution(statistics: Statistics, factor: torch.Tensor) -> torch.Tensor:
     solution = torch.cholesky_solve(statistics.cross, factor)
     if not torch.isfinite(solution.float()).all():
         raise DivergedError("the closed form gave weights that are not finite", remedy="raise train.ridge")
-    return solution
-
-
-def _layer(solution: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    return solution[:-1].T.float().contiguous(), solution[-1].float()
+    return solution, factor
 
 
 def fit_head(
@@ -186,7 +181,7 @@ def fit_head(
     penalty: float,
     features: torch.Tensor,
     targets: torch.Tensor,
-    weights: torch.Tensor | None = None,
+    weights: torch.Tensor,
 ) -> None:
     """Solve, write the solution into the head, and choose its scale.
 
@@ -205,22 +200,18 @@ def fit_head(
         [rows, features] float32, of the rows just added.
     targets : torch.Tensor
         [rows] int64 class indices.
-    weights : torch.Tensor, optional
-        [rows] float, those given to ``add_rows``; by default 1 each. Rows of weight 0 do not count.
+    weights : torch.Tensor
+        [rows] float, those given to ``add_rows``. Rows of weight 0 do not count.
 
     Raises
     ------
     DivergedError
         If the statistics hold numbers that are not finite; the head is as it was then.
     """
-    factor = _factor(statistics, penalty)
-    solution = _solution(statistics, factor)
-    if weights is None:
-        weights = torch.ones(len(features), dtype=torch.float64)
-    weight, bias = _layer(solution)
+    solution, factor = solve(statistics, penalty)
     with torch.no_grad():
-        head.weight.copy_(weight)
-        head.bias.copy_(bias)
+        head.weight.copy_(solution[:-1].T)
+        head.bias.copy_(solution[-1])
         chosen = _calibration_rows(weights)
         if len(chosen):
             phi = _with_constant(head, features[chosen])

@@ -118,7 +118,7 @@ def train_candidate(
     weights = torch.tensor([row.weight for row in rows], dtype=torch.float64)
     if statistics is not None:
         statistics = add_rows(statistics, model.head, features, targets, weights)
-        fit_head(model.head, statistics, config.train.ridge, features, targets)
+        fit_head(model.head, statistics, config.train.ridge, features, targets, weights)
     replayed = 0
     if selection.method == "adamw":
         replayed = len(replay)

@@ -48,7 +48,7 @@ def train_jointly(learner: Learner, stream: Stream) -> Joint:
     model.head.grow(len(task.labels))
     ones = torch.ones(len(rows), dtype=torch.float64)
     statistics = add_rows(Statistics.empty(model.head.weight.shape[1]), model.head, features, targets, ones)
-    fit_head(model.head, statistics, learner.config.train.ridge, features, targets)
+    fit_head(model.head, statistics, learner.config.train.ridge, features, targets, ones)
     with torch.no_grad():
         closed_form = _accuracy(model.head(test), truth)
     return Joint(len(rows), closed_form, _network(features, targets, test, truth, len(task.labels)))

@@ -1,0 +1,142 @@
+"""Every selection with every method on every kind of model: what was selected moves, and no other bit does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dripstone.core.config import TrainConfig
+from dripstone.core.fork import fork, named_tensors
+from dripstone.core.records import Spec
+from dripstone.models import image_classifier, mlp
+from dripstone.models.classifier import Classifier
+from dripstone.models.wrap import wrap
+from dripstone.select.selection import parse_selection
+from dripstone.train.closed_form import Statistics, add_rows, fit_head
+from dripstone.train.features import features_of
+from dripstone.train.loop import Rows, run_loop
+
+CONFIG = TrainConfig(epochs=2, learning_rate=0.01, weight_decay=0.5, batch_size=7)
+
+
+def perceptron() -> Classifier:
+    return mlp(inputs=4, hidden=[8, 8], random_features=32, dropout=0.3)
+
+
+def pictures() -> Classifier:
+    return image_classifier((8, 8), channels=(4, 8), random_features=32)
+
+
+def normalised() -> Classifier:
+    """A user's own module in one flat sequence, with every kind of layer that has a mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.BatchNorm1d(4, affine=False),
+            nn.Linear(4, 8),
+            nn.BatchNorm1d(8),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(8, 8),
+            nn.BatchNorm1d(8),
+            nn.ReLU(),
+            nn.Linear(8, 3),
+        )
+    return wrap(net, Spec("tests:normalised"), random_features=32)
+
+
+MODELS: dict[str, tuple[Callable[[], Classifier], tuple[int, ...]]] = {
+    "mlp": (perceptron, (4,)),
+    "image": (pictures, (8, 8)),
+    "wrapped": (normalised, (4,)),
+}
+SELECTIONS = ["head@adamw", "suffix:1@adamw", "suffix:2@adamw", "full@adamw"]
+
+
+def prepared(name: str) -> tuple[Classifier, Rows]:
+    factory, shape = MODELS[name]
+    rng = np.random.default_rng(0)
+    targets = np.arange(30) % 3
+    inputs = list((rng.normal(size=(30, *shape)) + targets.reshape(-1, *[1] * len(shape))).astype("f4"))
+    model = factory()
+    model.fit(inputs)
+    model.head.fit(features_of(model, inputs))
+    model.head.grow(3)
+    with torch.no_grad():
+        # Tensors of zeros would hide weight decay that leaks.
+        for parameter in model.parameters():
+            parameter += 0.1 if parameter.requires_grad else 0.0
+    return model, Rows(inputs, torch.from_numpy(targets), torch.ones(30))
+
+
+def moved(before: dict[str, torch.Tensor], model: nn.Module) -> set[str]:
+    return {name for name, tensor in named_tensors(model).items() if not torch.equal(tensor, before[name])}
+
+
+def buffers_beside(model: nn.Module, names: list[str]) -> set[str]:
+    """Buffers of the very modules that own a selected parameter; what is trained may keep its statistics."""
+    owners = {name.rpartition(".")[0] for name in names}
+    return {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in owners}
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_selected_parameters_move_and_no_other_bit_does(kind, selection):
+    champion, rows = prepared(kind)
+    before = {name: tensor.clone() for name, tensor in named_tensors(champion).items()}
+    names = parse_selection(selection).parameters(champion)
+    candidate = fork(champion, names)
+    list(run_loop(candidate, names, rows, CONFIG, selection))
+    assert not moved(before, champion)
+    changed = moved(before, candidate)
+    assert set(names) <= changed
+    allowed = set(names) | buffers_beside(candidate, names)
+    if selection == "full@adamw" and kind == "wrapped":
+        allowed |= {name for name in before if name.startswith("backbone.module.0.")}
+    assert changed <= allowed
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_same_seed_gives_the_same_candidate(kind, selection):
+    twins = []
+    for _ in range(2):
+        champion, rows = prepared(kind)
+        names = parse_selection(selection).parameters(champion)
+        twins.append(fork(champion, names))
+        list(run_loop(twins[-1], names, rows, CONFIG, selection))
+    assert not moved(named_tensors(twins[0]), twins[1])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_closed_form_moves_the_head_alone(kind):
+    champion, rows = prepared(kind)
+    before = {name: tensor.clone() for name, tensor in named_tensors(champion).items()}
+    candidate = fork(champion, parse_selection("head@ridge").parameters(champion))
+    features = features_of(candidate, rows.inputs)
+    empty = Statistics.empty(champion.head.weight.shape[1])
+    statistics = add_rows(empty, candidate.head, features, rows.targets, rows.weights)
+    fit_head(candidate.head, statistics, 0.05, features, rows.targets, rows.weights)
+    assert not moved(before, champion)
+    assert {"head.weight", "head.bias"} <= moved(before, candidate) <= {"head.weight", "head.bias", "head.scale"}
+
+
+@pytest.mark.parametrize("selection", ["head@adamw", "suffix:1@adamw"])
+def test_a_frozen_prefix_computes_what_it_computes_when_serving(selection):
+    champion, rows = prepared("wrapped")
+    names = parse_selection(selection).parameters(champion)
+    candidate = fork(champion, names)
+    layers = list(candidate.backbone.module)
+    last = next((i for i, _ in enumerate(layers) if f"backbone.module.{i}.weight" in names), len(layers) - 1)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    layers[last].register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
+    config = TrainConfig(epochs=1, batch_size=30)
+    list(run_loop(candidate, names, rows, config, selection))
+    with torch.no_grad():
+        served = champion.backbone.module[:last](champion.collate(rows.inputs))
+    key = seen[0].sum(dim=1).sort().values
+    assert torch.allclose(key, served.sum(dim=1).sort().values, atol=1e-5)

@@ -1,0 +1,252 @@
+"""The loop: what it weighs, what it draws, what it leaves behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dripstone.core.config import TrainConfig
+from dripstone.core.errors import DivergedError
+from dripstone.core.fork import fork, named_tensors
+from dripstone.core.records import Spec
+from dripstone.models import mlp
+from dripstone.models.classifier import Classifier
+from dripstone.models.wrap import wrap
+from dripstone.train.features import features_of
+from dripstone.train.loop import Rows, run_loop
+
+FAST = TrainConfig(epochs=3, learning_rate=0.01, batch_size=8)
+
+
+def make(dropout: float = 0.5) -> Classifier:
+    model = mlp(inputs=4, hidden=[8, 8], random_features=32, dropout=dropout)
+    model.fit(data(30).inputs)
+    model.head.fit(features_of(model, data(30).inputs))
+    model.head.grow(3)
+    return model
+
+
+def data(rows: int, weights: list[float] | None = None) -> Rows:
+    rng = np.random.default_rng(0)
+    targets = np.arange(rows) % 3
+    inputs = (rng.normal(size=(rows, 4)) + targets[:, None]).astype("f4")
+    given = torch.ones(rows) if weights is None else torch.tensor(weights)
+    return Rows(list(inputs), torch.from_numpy(targets), given)
+
+
+def moving(model: nn.Module) -> list[str]:
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def train(model: Classifier, rows: Rows, config: TrainConfig = FAST, names: list[str] | None = None) -> Classifier:
+    names = moving(model) if names is None else names
+    trained = fork(model, names)
+    for _ in run_loop(trained, names, rows, config, "full@adamw"):
+        pass
+    return trained
+
+
+def same_bits(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_an_event_an_epoch_with_a_falling_loss():
+    model = make(dropout=0.0)
+    config = TrainConfig(epochs=15, learning_rate=0.02, batch_size=8)
+    events = list(run_loop(model, moving(model), data(30), config, "full@adamw"))
+    assert [event.epoch for event in events] == list(range(1, 16))
+    assert {(event.selection, event.epochs) for event in events} == {("full@adamw", 15)}
+    assert events[-1].loss < 0.5 * events[0].loss
+
+
+def test_the_loss_is_the_weighted_mean_over_the_pass():
+    model, rows = make(dropout=0.0), data(30, [0.5, 1.0, 3.0] * 10)
+    logits = model(model.collate(rows.inputs))
+    losses = nn.functional.cross_entropy(logits, rows.targets, reduction="none").detach()
+    expected = float((losses * rows.weights).sum() / rows.weights.sum())
+    still = TrainConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0, batch_size=7)
+    event = next(iter(run_loop(model, moving(model), rows, still, "full@adamw")))
+    assert event.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    assert same_bits(train(make(), data(30)), train(make(), data(30)))
+    other = TrainConfig(epochs=3, learning_rate=0.01, batch_size=8, seed=1)
+    assert not same_bits(train(make(), data(30)), train(make(), data(30), other))
+
+
+def test_nobody_elses_random_numbers_matter_or_are_moved():
+    torch.manual_seed(123)
+    expected = torch.rand(4)
+    torch.manual_seed(123)
+    disturbed = make()
+    drawn = []
+    for _ in run_loop(disturbed, moving(disturbed), data(30), FAST, "full@adamw"):
+        drawn.append(torch.rand(()))
+    drawn.append(torch.rand(()))
+    assert torch.equal(torch.stack(drawn), expected)
+    assert same_bits(disturbed, train(make(), data(30)))
+
+
+def test_epochs_drop_different_activations():
+    model, masks = make(), []
+    model.backbone[0][2].register_forward_hook(lambda module, _, output: masks.append(output == 0))
+    one_batch = TrainConfig(epochs=2, learning_rate=1e-9, batch_size=30)
+    for _ in run_loop(model, moving(model), data(30), one_batch, "full@adamw"):
+        pass
+    assert masks[0].sum() != masks[1].sum()
+
+
+def test_a_row_of_weight_zero_is_absent():
+    with_zero = data(33, [1.0] * 30 + [0.0] * 3)
+    assert same_bits(train(make(), with_zero), train(make(), data(30)))
+
+
+def test_rows_of_weight_zero_alone_move_nothing():
+    model = make()
+    for rows in (data(5, [0.0] * 5), data(0)):
+        assert same_bits(train(model, rows), model)
+
+
+def test_only_relative_weights_count():
+    assert same_bits(train(make(), data(30, [8.0] * 30)), train(make(), data(30)))
+    light = train(make(), data(30, [1e-20] * 30))
+    for a, b in zip(light.parameters(), train(make(), data(30)).parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 30])
+def test_the_heavier_of_two_contradicting_rows_wins_in_batches_of_any_size(batch_size):
+    inputs = [np.ones(4, dtype="f4")] * 2
+    rows = Rows(inputs * 10, torch.tensor([0, 1] * 10), torch.tensor([1.0, 50.0] * 10))
+    config = TrainConfig(epochs=40, learning_rate=0.01, batch_size=batch_size)
+    model = train(make(dropout=0.0), rows, config)
+    scores = model(model.collate(inputs[:1])).softmax(dim=1)[0]
+    assert scores[1] > 0.9
+    swapped = Rows(rows.inputs, 1 - rows.targets, rows.weights)
+    model = train(make(dropout=0.0), swapped, config)
+    assert model(model.collate(inputs[:1])).softmax(dim=1)[0, 0] > 0.9
+
+
+def test_divergence_is_said_and_leaves_no_gradients():
+    model = make(dropout=0.0)
+    wild = TrainConfig(epochs=3, learning_rate=1e30, batch_size=8)
+    with pytest.raises(DivergedError, match=r"epoch 1: .* not finite; lower train\.learning_rate"):
+        list(run_loop(model, moving(model), data(30), wild, "full@adamw"))
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_loss_that_is_not_finite_is_a_divergence():
+    model = make(dropout=0.0)
+    rows = data(30)
+    broken = Rows(rows.inputs, rows.targets, rows.weights, torch.full((30, 8), torch.inf))
+    with pytest.raises(DivergedError):
+        list(run_loop(model, ["head.weight", "head.bias"], broken, FAST, "head@adamw"))
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_the_model_is_left_as_it_was_found_but_for_its_weights(stop):
+    model = make()
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    running = run_loop(model, ["head.weight"], data(30), FAST, "head@adamw")
+    if stop:
+        next(iter(running))
+        running.close()  # type: ignore[attr-defined]
+    else:
+        list(running)
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags
+
+
+def test_known_features_spare_the_forward_pass_and_change_nothing():
+    model, rows = make(), data(30)
+    head = ["head.weight", "head.bias"]
+    known = Rows([], rows.targets, rows.weights, features_of(model, rows.inputs))
+    short, long = train(model, known, names=head), train(model, rows, names=head)
+    assert torch.allclose(short.head.weight, long.head.weight, atol=1e-5)
+    assert torch.allclose(short.head.bias, long.head.bias, atol=1e-5)
+
+
+def test_an_old_gradient_moves_nothing():
+    model = make()
+    trained = fork(model, ["head.bias"])
+    for parameter in trained.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    list(run_loop(trained, ["head.bias"], data(30), FAST, "head@adamw"))
+    old = named_tensors(model)
+    moved = [name for name, tensor in named_tensors(trained).items() if not torch.equal(tensor, old[name])]
+    assert moved == ["head.bias"]
+
+
+def normalised() -> Classifier:
+    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3))
+    model = wrap(net, Spec("tests:net"), random_features=16)
+    model.head.grow(3)
+    return model
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(1, 8), (9, 8), (17, 8), (5, 1)])
+def test_batch_normalisation_is_never_asked_for_the_variance_of_one_row(rows, batch_size):
+    config = TrainConfig(epochs=2, learning_rate=0.01, batch_size=batch_size)
+    model = normalised()
+    trained = train(model, data(rows), config)
+    statistics_move = rows > 1 and batch_size > 1
+    assert (
+        torch.equal(trained.backbone.module[1].running_mean, model.backbone.module[1].running_mean) != statistics_move
+    )
+    assert not torch.equal(trained.backbone.module[0].weight, model.backbone.module[0].weight)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 9, 23])
+def test_batches_are_even_and_no_larger_than_asked(rows):
+    model, sizes = make(), []
+    model.register_forward_hook(lambda module, _, output: sizes.append(len(output)))
+    list(run_loop(model, moving(model), data(rows), TrainConfig(epochs=1, batch_size=8), "full@adamw"))
+    assert sum(sizes) == rows
+    assert max(sizes) <= 8
+    assert max(sizes) - min(sizes) <= 1
+
+
+def modes(net: nn.Sequential, names: list[str]) -> list[bool]:
+    """In which mode each layer runs while the named ones are trained."""
+    model = wrap(net, Spec("tests:net"), random_features=16)
+    model.head.grow(3)
+    layers, seen = list(model.backbone.module), {}
+    for index, layer in enumerate(layers):
+        layer.register_forward_hook(lambda module, *_, index=index: seen.__setitem__(index, module.training))
+    list(run_loop(model, names, data(6), TrainConfig(epochs=1), "test"))
+    return [seen[index] for index in range(len(layers) - 1)]
+
+
+def test_what_has_no_parameters_goes_with_the_layer_before_it():
+    def net() -> nn.Sequential:
+        return nn.Sequential(
+            nn.BatchNorm1d(4, affine=False),
+            nn.Linear(4, 6),
+            nn.Dropout(0.5),
+            nn.Linear(6, 6),
+            nn.Dropout(0.5),
+            nn.Linear(6, 3),
+        )
+
+    assert modes(net(), ["head.weight"]) == [False] * 5
+    assert modes(net(), ["backbone.module.3.weight", "head.weight"]) == [False, False, False, True, True]
+    assert modes(net(), ["backbone.module.1.bias"]) == [True, True, True, False, False]
+
+
+def test_dropout_around_a_nested_block_goes_with_it():
+    def net() -> nn.Sequential:
+        block = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+        return nn.Sequential(nn.Linear(4, 4), block, nn.Dropout(0.5), nn.Linear(4, 3))
+
+    assert modes(net(), ["backbone.module.1.0.weight"]) == [False, True, True]
+    assert modes(net(), ["backbone.module.0.weight"]) == [True, False, False]
+
+
+def test_a_name_that_does_not_exist_is_a_programming_error():
+    with pytest.raises(KeyError):
+        list(run_loop(make(), ["head.wait"], data(3), FAST, "head@adamw"))
