@@ -1,0 +1,43 @@
+"""The benches run, small; what they claim of crashes is checked on every run of CI."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_bench(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=250, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_twenty_updates_killed_at_random_moments_lose_nothing():
+    printed = run_bench("bench.kill", "--times", "20")
+    assert "20 kills: every store verified" in printed
+    assert "20  killed" in printed or "ended first" in printed
+
+
+def test_the_digits_stream_is_learned_and_poison_refused():
+    printed = run_bench("bench.digits", "--seeds", "1")
+    (row,) = [line.split() for line in printed.splitlines() if line.strip().startswith("0 ")]
+    assert row[1:4] == ["5", "of", "5"]
+    streamed, ridge, network = map(float, row[4:7])
+    assert streamed >= 0.97
+    assert streamed >= max(ridge, network) - 0.01
+    assert row[7:10] == ["refused", "same", "bits"]
+
+
+def test_help_is_cheap_and_reading_commands_load_no_torch():
+    printed = run_bench("bench.startup", "--times", "2")
+    rows = [line.rsplit(maxsplit=3) for line in printed.splitlines() if line.startswith("dripstone ")]
+    assert [row[0].strip() for row in rows] == [
+        "dripstone --help",
+        "dripstone status",
+        "dripstone log",
+        "dripstone show",
+    ]
+    assert {row[-1] for row in rows} == {"no"}
