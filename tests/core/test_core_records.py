@@ -8,8 +8,18 @@ import msgspec
 import pytest
 
 from dripstone.core.records import (
-    Evidence, ExampleCounts, LogEntry, Manifest, Metrics, MetricsPair, Rung, Spec, TensorEntry, Update, now,
-)  # fmt: skip
+    Evidence,
+    ExampleCounts,
+    LogEntry,
+    Manifest,
+    Metrics,
+    MetricsPair,
+    Rung,
+    Spec,
+    TensorEntry,
+    Update,
+    now,
+)
 
 ENTRY = TensorEntry("F32", [2, 3], "d", "o", "xor-zstd", "b", 3)
 RECORDS = [

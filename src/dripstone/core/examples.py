@@ -88,7 +88,8 @@ def normal_form(inputs: Inputs) -> bytes:
 def _rounded(inputs: np.ndarray) -> np.ndarray:
     values = np.asarray(inputs, dtype=np.float64)
     _, exponents = np.frexp(values)
-    steps = np.ldexp(1.0, np.maximum(exponents - 10, exponents.max(initial=-1000) - 20))
+    _, largest = np.frexp(np.abs(values).max(initial=0.0))  # not the largest exponent: that of 0 is 0
+    steps = np.ldexp(1.0, np.maximum(exponents - 10, largest - 20))
     with np.errstate(over="ignore"):  # the largest float32 numbers round to infinity, which is as good a hash
         return (np.round(values / steps) * steps + 0.0).astype("<f4")  # adding 0.0 turns -0.0 into 0.0
 

@@ -61,7 +61,8 @@ def fork(module: M, names: Iterable[str]) -> M:
             kind="model.parameter",
         )
     own = {_storage(parameters[name]) for name in wanted}
-    copies = {_storage(p): p.untyped_storage().clone() for p in parameters.values() if _storage(p) in own}
+    storages = {_storage(parameter): parameter.untyped_storage() for parameter in parameters.values()}
+    copies = {key: storages[key].clone() for key in own}
     memo: dict[int, object] = {}
     for parameter in parameters.values():
         values = parameter.detach()

@@ -37,7 +37,7 @@ def _record(line: bytes, origin: str) -> dict[str, object]:
     try:
         record = json.loads(line.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise _unreadable(origin, f"not JSON at character {error.pos + 1}: {error.msg}") from None
+        raise _unreadable(origin, f"not JSON: {error.msg}: character {error.pos + 1}") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, numbers too long, lists too deep
         raise _unreadable(origin, f"not JSON: {error}") from None
     if not isinstance(record, dict):
