@@ -16,6 +16,7 @@ from dripstone.core.errors import DataError
 from dripstone.core.examples import content_id
 from dripstone.stream.columns import record_excerpt, to_example, to_inputs
 
+EMPTY = dict.fromkeys(("key", "group", "w", "at"))
 ALL = TaskConfig(input="x", id="key", slice="group", weight="w", time="at")
 
 
@@ -28,7 +29,7 @@ class Word(str, enum.Enum):  # noqa: UP042 - its str() is not its value
 
 
 def example(**record):
-    return to_example({"x": "hi", "label": "a", **record}, ALL, "row 1")
+    return to_example({"x": "hi", "label": "a", **EMPTY, **record}, ALL, "row 1")
 
 
 def test_every_column_finds_its_place():
@@ -37,8 +38,8 @@ def test_every_column_finds_its_place():
     assert (row.time, row.slice, row.origin) == ("2026-01-01", "old", "row 1")
 
 
-def test_optional_columns_may_be_absent_or_empty():
-    for record in ({}, dict.fromkeys(("key", "group", "w", "at")), dict.fromkeys(("key", "group", "w", "at"), "")):
+def test_optional_columns_may_be_null_or_empty():
+    for record in (EMPTY, dict.fromkeys(EMPTY, "")):
         row = example(**record)
         assert (row.id, row.weight, row.time, row.slice) == (content_id("hi"), 1.0, None, None)
 
@@ -48,12 +49,21 @@ def test_columns_that_are_not_configured_are_not_read():
     assert (row.id, row.weight) == (content_id("hi"), 1.0)
 
 
+@pytest.mark.parametrize("missing", list(EMPTY))
+def test_a_configured_column_has_to_be_there_in_labelled_rows(missing):
+    record = {"x": "hi", "label": "a", **EMPTY}
+    del record[missing]
+    with pytest.raises(DataError, match=f"row 1 has no column '{missing}'"):
+        to_example(record, ALL, "row 1")
+    assert to_example(record, ALL, "row 1", labelled=False).weight == 1.0
+
+
 @pytest.mark.parametrize("missing", ["x", "label"])
 def test_a_missing_column_is_named_with_those_that_are_there(missing):
     record = {"x": "hi", "label": "a"}
     del record[missing]
     with pytest.raises(DataError, match=f"row 1 has no column '{missing}', only '{next(iter(record))}'") as caught:
-        to_example(record, ALL, "row 1")
+        to_example(record, TaskConfig(input="x"), "row 1")
     assert caught.value.kind == "data.column"
 
 

@@ -88,7 +88,7 @@ def test_blank_lines_before_the_header(read):
 )
 def test_bad_files_are_named_with_the_line(read, data, words):
     with pytest.raises(DataError) as caught:
-        read(data, TaskConfig(input="x", weight="w"))
+        read(data, TaskConfig(input="x", weight="w" if b"w" in data else None))
     assert words in str(caught.value)
 
 

@@ -31,7 +31,8 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     origin : str
         Where the record was read, for messages.
     labelled : bool
-        False lets the target column be absent.
+        False lets the target column, and the columns of id, slice, weight and time, be absent. In labelled rows each
+        column that is configured has to be there, so that a misspelt one is noticed; its value may be null or empty.
 
     Raises
     ------
@@ -46,6 +47,8 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     """
     names = [columns.input] if isinstance(columns.input, str) else columns.input
     values = [_column(record, name, origin) for name in names]
+    if labelled:
+        _check_optional(record, columns, origin)
     inputs = to_inputs(values[0], origin) if isinstance(columns.input, str) else _vector(values, names, origin)
     target = _column(record, columns.target, origin) if labelled else record.get(columns.target)
     return Example(
@@ -57,6 +60,12 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
         slice=_text(record, columns.slice, origin),
         origin=origin,
     )
+
+
+def _check_optional(record: Mapping[str, Any], columns: TaskConfig, origin: str) -> None:
+    for name in (columns.id, columns.slice, columns.weight, columns.time):
+        if name is not None:
+            _column(record, name, origin)
 
 
 def _optional(record: Mapping[str, Any], name: str | None) -> Any:
@@ -83,7 +92,7 @@ def _column(record: Mapping[str, Any], name: str, origin: str) -> Any:
     except KeyError:
         raise DataError(
             f"{origin} has no column {name!r}, only {_listed(record)}",
-            remedy="rename the column, or set task.input and task.target in dripstone.toml",
+            remedy="rename the column, or set the task's columns in dripstone.toml",
             kind="data.column",
         ) from None
 
