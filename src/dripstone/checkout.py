@@ -11,6 +11,8 @@ from dripstone.core.records import Manifest
 from dripstone.models.factory import build
 from dripstone.store.repository import Repository
 
+GROWING = {"head.weight", "head.bias"}
+
 
 def checkout(repository: Repository, version: str, current: tuple[str, nn.Module] | None = None) -> nn.Module:
     """Build the module of a version, in eval mode, every tensor checked against its digest.
@@ -39,7 +41,7 @@ def checkout(repository: Repository, version: str, current: tuple[str, nn.Module
             return _from_fork(repository, version, manifest, old, current[1])
     assets = {name: repository.read_asset(digest) for name, digest in manifest.spec.assets.items()}
     model = build(manifest.spec, assets, classes=len(manifest.labels))
-    _check_names(version, manifest, model)
+    _check_fit(version, manifest, model)
     fill(model, {name: from_raw(raw) for name, raw in repository.read_tensors(version).items()})
     return model.eval()
 
@@ -53,6 +55,7 @@ def _from_fork(repository: Repository, version: str, manifest: Manifest, old: Ma
         entry = m.tensors[name]
         return entry.digest, entry.dtype, entry.shape
 
+    _check_fit(version, manifest, module)
     names = [name for name in manifest.tensors if content(old, name) != content(manifest, name)]
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     twin = fork(module, [name for name in names if name in parameters])
@@ -60,11 +63,13 @@ def _from_fork(repository: Repository, version: str, manifest: Manifest, old: Ma
     return twin.eval()
 
 
-def _check_names(version: str, manifest: Manifest, model: nn.Module) -> None:
-    made, stored = named_tensors(model), manifest.tensors
-    wrong = sorted(made.keys() ^ stored.keys()) or sorted(
-        name for name in made if list(made[name].shape) != stored[name].shape
-    )
+def _check_fit(version: str, manifest: Manifest, model: nn.Module) -> None:
+    """The head has a row for each label of the version; every other shape is the module's own."""
+    made = {name: list(tensor.shape) for name, tensor in named_tensors(model).items()}
+    for name in GROWING & made.keys():
+        made[name][0] = len(manifest.labels)
+    stored = manifest.tensors
+    wrong = sorted(made.keys() ^ stored.keys()) or sorted(name for name in made if made[name] != stored[name].shape)
     if wrong:
         raise ModelError(
             f"{manifest.spec.factory} makes a module that does not fit the weights of version {version[:12]}: "

@@ -18,7 +18,7 @@ from dripstone.update.champion import Champion
 def compare_tensors(old: nn.Module, new: nn.Module) -> list[dict[str, Any]]:
     """Tensors whose bits differ: block, name, shapes, how many elements of how many.
 
-    Elements of a tensor that has grown count as changed where there was none.
+    Elements that only one of both has, because a layer has grown or is smaller again, count as changed.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def compare_tensors(old: nn.Module, new: nn.Module) -> list[dict[str, Any]]:
     blocks = find_blocks(new)
     rows = []
     for name, tensor in named_tensors(new).items():
-        changed = _changed(before.get(name), tensor)
+        changed, elements = _changed(before.get(name), tensor)
         if changed:
             rows.append(
                 {
@@ -41,20 +41,22 @@ def compare_tensors(old: nn.Module, new: nn.Module) -> list[dict[str, Any]]:
                     "old_shape": list(before[name].shape) if name in before else None,
                     "new_shape": list(tensor.shape),
                     "changed": changed,
-                    "elements": tensor.numel(),
+                    "elements": elements,
                 }
             )
     return rows
 
 
-def _changed(old: torch.Tensor | None, new: torch.Tensor) -> int:
+def _changed(old: torch.Tensor | None, new: torch.Tensor) -> tuple[int, int]:
+    """How many elements differ, and how many both have together."""
     if old is None or old.dtype != new.dtype or old.dim() != new.dim():
-        return new.numel()
+        return new.numel(), new.numel()
     common = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, new.shape, strict=True))
     a, b = old[common].contiguous().reshape(-1), new[common].contiguous().reshape(-1)
     width = new.element_size()
-    differ = (a.view(torch.uint8).reshape(-1, width) != b.view(torch.uint8).reshape(-1, width)).any(dim=1)
-    return new.numel() - len(b) + int(differ.sum())
+    differ = (a.view(torch.uint8).reshape(len(a), width) != b.view(torch.uint8).reshape(len(b), width)).any(dim=1)
+    elements = old.numel() + new.numel() - len(b)
+    return elements - len(b) + int(differ.sum()), elements
 
 
 def _block(name: str, blocks: list[str]) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from dripstone.comparison import compare_answers, compare_tensors
 from dripstone.core.bits import to_raw
 from dripstone.core.config import FILE_NAME, Config, dump_config, load_config
-from dripstone.core.errors import DataError, UsageError
+from dripstone.core.errors import DataError, ModelError, UsageError
 from dripstone.core.events import Event, Finished
 from dripstone.core.examples import Example, Inputs, Label
 from dripstone.core.fork import named_tensors
@@ -25,12 +25,12 @@ from dripstone.gate.slices import slice_members
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import prepare
 from dripstone.store.repository import Repository
-from dripstone.stream.columns import to_inputs
+from dripstone.stream.columns import record_excerpt, to_inputs
 from dripstone.stream.source import Source, read
 from dripstone.tasks.classification import answers, predictions
 from dripstone.train.features import features_of
 from dripstone.update import moves
-from dripstone.update.champion import Champion, load_champion
+from dripstone.update.champion import Champion, kept_labels, load_champion
 from dripstone.update.flow import run_first, run_update
 from dripstone.update.training_state import load_state
 
@@ -109,6 +109,7 @@ class Learner:
         if task != "classification":
             raise UsageError(f"there is no task {task!r}", remedy="use 'classification'")
         classifier = prepare(model, spec, len(labels))
+        _check_labels(classifier, labels)
         column = input if input is not None else classifier.preprocess.default_column
         columns = column if isinstance(column, str) else list(column)
         chosen = {"task.input": columns, "task.target": target, "model.factory": classifier.spec.factory}
@@ -117,16 +118,7 @@ class Learner:
             raise UsageError("holdout rows alone train nothing", remedy="give data as well", kind="usage.holdout")
         rows = list(read(data, config.task)) if data is not None else None
         held_out = list(read(holdout, config.task)) if holdout is not None else []
-        draft = folder / f".dripstone-{secrets.token_hex(8)}"
-        try:
-            repository = Repository.create(draft)
-            _first_version(repository, config, classifier, labels, rows, held_out)
-            (folder / config.store.path).parent.mkdir(parents=True, exist_ok=True)
-            draft.rename(folder / config.store.path)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        (folder / FILE_NAME).write_text(dump_config(config), "utf-8")
+        _make_project(folder, config, classifier, labels, rows, held_out)
         return cls.open(folder)
 
     @classmethod
@@ -176,8 +168,8 @@ class Learner:
         return run_update(self.repository, config, self.champion(), rows, dry_run=dry_run)
 
     def champion(self, version: str | None = None) -> Champion:
-        """The live version, loaded; or another one."""
-        wanted = version or self.repository.log.head().version
+        """The live version, loaded; or another one, named by its id or the first digits of it."""
+        wanted = self.repository.log.head().version if version is None else self.repository.resolve(version)
         if self._champion is not None and self._champion.version == wanted:
             return self._champion
         loaded = load_champion(self.repository, wanted, self._champion)
@@ -217,9 +209,15 @@ class Learner:
         -------
         dict
             ``{"version", "examples", "metrics": {"accuracy", "by_slice"}}``.
+
+        Raises
+        ------
+        DataError
+            If a row has no label, or an input is not what the model takes.
         """
         champion = self.champion(version)
         rows = list(read(source, self.config.task))
+        _check_targets(rows)
         targets = champion.task.encode([row.target for row in rows])
         right = answers(_logits(champion, [row.inputs for row in rows])) == targets
         members = slice_members([str(row.target) for row in rows], [row.slice for row in rows])
@@ -228,7 +226,7 @@ class Learner:
 
     def revert(self, version: str | None = None) -> LogEntry:
         """Make a version live again; without one, the version that was live before, so that twice comes back."""
-        return moves.revert(self.repository, version and self.repository.resolve(version))
+        return moves.revert(self.repository, None if version is None else self.repository.resolve(version))
 
     def promote(self, version: str, reason: str) -> LogEntry:
         """Overrule the gate. The reason is recorded."""
@@ -243,7 +241,7 @@ class Learner:
             ``old``, ``new``: full ids; ``tensors``: those that changed, by block; ``flips``: answers that changed on
             the live version's trusted rows.
         """
-        before, after = (self.champion(self.repository.resolve(version)) for version in (old, new))
+        before, after = self.champion(old), self.champion(new)
         live = self.champion()
         state = load_state(self.repository, self.config, live.version, live.model)
         return {
@@ -256,6 +254,59 @@ class Learner:
     def log(self) -> list[LogEntry]:
         """Every entry of the store's log, newest first."""
         return list(self.repository.log.entries())
+
+
+def _check_labels(classifier: Classifier, labels: Sequence[Label]) -> None:
+    kept = kept_labels(classifier.spec)
+    if not len(labels) == kept == len(classifier.head.bias):
+        raise ModelError(
+            f"{classifier.spec.factory} makes a model whose output layer came with {kept} labels and has "
+            f"{len(classifier.head.bias)} rows, for {len(labels)} given labels",
+            remedy="give labels= with a module of your own only, one for each row of its output layer",
+            kind="model.labels",
+        )
+    odd = [label for label in labels if type(label) not in (str, int) or type(label) is not type(labels[0])]
+    if odd or len(set(labels)) < len(labels):
+        problem = f"the label {odd[0]!r} is of another kind" if odd else "a label is given twice"
+        raise UsageError(problem, remedy="give different strings or different integers", kind="usage.labels")
+
+
+def _check_targets(rows: Sequence[Example]) -> None:
+    for row in rows:
+        if type(row.target) not in (str, int):
+            raise DataError(
+                f"{row.origin}: {record_excerpt(row.target)} is no label to measure by",
+                remedy="give every row a string or an integer",
+                kind="data.label",
+            )
+
+
+def _make_project(
+    folder: Path,
+    config: Config,
+    classifier: Classifier,
+    labels: Sequence[Label],
+    rows: list[Example] | None,
+    held_out: list[Example],
+) -> None:
+    """Make the store under another name, and give it its own once it is whole; leave nothing behind otherwise."""
+    store, text = folder / config.store.path, dump_config(config)
+    if store.exists():
+        raise UsageError(f"{store} is there already", remedy="remove it, or set store.path", kind="usage.store")
+    new_folder = not folder.exists()
+    draft = store.parent / f".dripstone-{secrets.token_hex(8)}"
+    try:
+        _first_version(Repository.create(draft), config, classifier, labels, rows, held_out)
+        folder.mkdir(parents=True, exist_ok=True)
+        draft.rename(store)
+        draft = store
+        (folder / FILE_NAME).write_text(text, "utf-8")
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        (folder / FILE_NAME).unlink(missing_ok=True)
+        if new_folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _first_version(

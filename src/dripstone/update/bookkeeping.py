@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 
 from dripstone.core.examples import Example, holdout_hash, is_held_out
 from dripstone.core.records import ExampleCounts, Role, Verdict
 from dripstone.store.ledger import Book, Carried, Page, PageRow, PendingRow, QuarantineGroup
+from dripstone.update.lineage import Place
 
 KNOWN = "the row was learned already"
 PENDING = "the row is pending already"
-MAX_REJECTED_TEXT = 10_000
-"""Characters of a rejected text that the ledger keeps."""
-
 SUPERSEDED = "a later row of the batch has the same id"
+REPEATS = (KNOWN, PENDING, SUPERSEDED)
+"""Reasons that say nothing against a row: where there are no others, sending it again changes nothing."""
+
+UNSTORABLE = "the id, slice or time holds half a character (a lone surrogate)"
+MAX_REJECTED = 10_000
+"""Characters of a rejected text, or numbers of a rejected array, that the ledger keeps."""
+
+MAX_REASON = 300
+MAX_DIMENSIONS = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -30,19 +38,36 @@ class BatchRow:
     example: Example
     held_out: bool
     admitted: bool = False
-    origin: tuple[str, int] | None = None
+    origin: Place | None = None
     since: int | None = None
     quarantined: str | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """All rows of one update. ``corrected`` holds ids that were learned under another label."""
+    """All rows of one update.
+
+    ``corrections`` holds ids that were learned under another label, ``replaced`` pending rows whose id came again with
+    another label.
+    """
 
     rows: list[BatchRow] = field(default_factory=list)
     rejected: list[tuple[Example, str]] = field(default_factory=list)
     received: int = 0
-    corrected: set[str] = field(default_factory=set)
+    corrections: set[str] = field(default_factory=set)
+    replaced: list[PendingRow] = field(default_factory=list)
+
+    def corrected(self) -> set[str]:
+        """Ids whose learned label this batch replaces; a correction that is set aside replaces nothing."""
+        return {row.example.id for row in self.rows if row.quarantined is None} & self.corrections
+
+    def arrived(self) -> set[str]:
+        """Ids of the rows that came with this batch."""
+        return {row.example.id for row in self.rows if row.origin is None}
+
+    def only_repeats(self) -> bool:
+        """Whether nothing came that the store has not seen."""
+        return not self.arrived() and all(reason in REPEATS for _, reason in self.rejected)
 
     def training(self) -> list[Example]:
         """Rows to learn from."""
@@ -121,39 +146,75 @@ def assemble(
     held_out_file : sequence of Example
         Rows held out whatever their hash.
     """
-    batch = Batch(rejected=list(rejected), received=len(kept) + len(rejected) + len(held_out_file))
+    received = len(kept) + len(rejected) + len(held_out_file)
+    batch = Batch(rejected=[(row, reason[:MAX_REASON]) for row, reason in rejected], received=received)
     forced = {*book.held_out, *hashes(key, held_out_file)}
-    latest = {row.id: row for row in [*kept, *held_out_file]}
+    arrived = [*kept, *held_out_file]
+    latest = {row.id: row for row in arrived if _is_storable(row)}
     pending = {item.row.id: item for item in book.pending}
-    targets = {int(a): int(b) for a, b in known} if len(known) else {}
-    seen: set[str] = set()
     fresh_rows = []
-    for row in [*kept, *held_out_file]:
-        reason = _why_not(row, latest, pending, targets, seen)
+    for row in arrived:
+        reason = _why_not(row, latest, pending, known)
         if reason:
             batch.rejected.append((row, reason))
-            continue
-        seen.add(row.id)
-        if _short_hash(row.id) in targets:
-            batch.corrected.add(row.id)
-        fresh_rows.append(row)
-    for item in book.pending:
-        if item.row.id not in seen:
-            batch.rows.append(_batch_row(item.row.example(), key, share, forced, item))
+        else:
+            fresh_rows.append(row)
+    _carry(batch, pending, latest, known, key, share, forced)
     batch.rows += [_batch_row(row, key, share, forced) for row in fresh_rows]
+    batch.corrections = {row.example.id for row in batch.rows if _learned_target(known, row.example.id) is not None}
     return batch
 
 
-def _why_not(
-    row: Example, latest: dict[str, Example], pending: dict[str, PendingRow], targets: dict[int, int], seen: set[str]
-) -> str | None:
-    if latest[row.id] is not row or row.id in seen:
+def _why_not(row: Example, latest: dict[str, Example], pending: dict[str, PendingRow], known: np.ndarray) -> str | None:
+    if not _is_storable(row):
+        return UNSTORABLE
+    if latest[row.id] is not row:
         return SUPERSEDED
-    if targets.get(_short_hash(row.id)) == _short_hash(repr(row.target)):
+    if _is_known(known, row.id, row.target):
         return KNOWN
     if row.id in pending and pending[row.id].row.target == row.target:
         return PENDING
     return None
+
+
+def _carry(
+    batch: Batch,
+    pending: dict[str, PendingRow],
+    latest: dict[str, Example],
+    known: np.ndarray,
+    key: bytes,
+    share: float,
+    forced: set[bytes],
+) -> None:
+    """Pending rows take part again, but for those that the stream or the live version has overtaken.
+
+    A row that was sent again with the label it was learned under withdraws the correction that waits.
+    """
+    for item in pending.values():
+        target = latest[item.row.id].target if item.row.id in latest else item.row.target
+        if _is_known(known, item.row.id, target):
+            continue
+        if target != item.row.target:
+            batch.replaced.append(item)
+        else:
+            batch.rows.append(_batch_row(item.row.example(), key, share, forced, item))
+
+
+def _learned_target(known: np.ndarray, row_id: str) -> int | None:
+    """The hash of the label that the row was learned under, None if it was not."""
+    wanted = _short_hash(row_id)
+    place = int(np.searchsorted(known[:, 0], wanted))
+    return int(known[place, 1]) if place < len(known) and known[place, 0] == wanted else None
+
+
+def _is_known(known: np.ndarray, row_id: str, target: object) -> bool:
+    return _learned_target(known, row_id) == _short_hash(repr(target))
+
+
+def _is_storable(row: Example) -> bool:
+    """Half a character has no bytes, so that the ledger could not hold it."""
+    texts = (row.id, row.slice or "", row.time or "")
+    return all(text.encode("utf-8", "ignore").decode() == text for text in texts)
 
 
 def _hash_bytes(key: bytes, row: Example) -> bytes:
@@ -178,16 +239,28 @@ def make_page(batch: Batch, parent: str | None, candidate: str | None) -> Page:
 
 
 def _storable(row: Example) -> Example:
-    """A rejected row as the ledger can hold it: what is no label is kept as its text."""
+    """A rejected row as the ledger can hold it: cut to a bounded size, and what is no label as its text."""
     target = row.target
-    odd = target is not None and (type(target) not in (str, int) or (isinstance(target, int) and abs(target) >= 2**63))
-    inputs = row.inputs
-    if isinstance(inputs, str):
-        inputs = inputs[:MAX_REJECTED_TEXT].encode("utf-8", "backslashreplace").decode()
-    text = repr(target) if odd else target
-    if isinstance(text, str):
-        text = text[:MAX_REJECTED_TEXT].encode("utf-8", "backslashreplace").decode()
-    return replace(row, inputs=inputs, target=text)
+    if isinstance(target, int) and not isinstance(target, bool) and abs(target) >= 2**63:
+        target = hex(target)  # its decimal digits may be more than Python is willing to write
+    elif target is not None and type(target) not in (str, int):
+        target = repr(target)
+    return replace(
+        row,
+        id=_printable(row.id),
+        inputs=_printable(row.inputs) if isinstance(row.inputs, str) else _bounded(row.inputs),
+        target=_printable(target) if isinstance(target, str) else target,
+        time=None if row.time is None else _printable(row.time),
+        slice=None if row.slice is None else _printable(row.slice),
+    )
+
+
+def _printable(text: str) -> str:
+    return text[:MAX_REJECTED].encode("utf-8", "backslashreplace").decode()
+
+
+def _bounded(array: np.ndarray) -> np.ndarray:
+    return array if array.size <= MAX_REJECTED and array.ndim <= MAX_DIMENSIONS else array.reshape(-1)[:MAX_REJECTED]
 
 
 def _role(row: BatchRow) -> Role:
@@ -209,7 +282,7 @@ def settle(
     cap: int,
     held_out: Sequence[bytes] = (),
 ) -> Book:
-    """The book after a verdict.
+    """The book after a verdict. A pending row whose correction was put aside waits as it was.
 
     Parameters
     ----------
@@ -224,29 +297,39 @@ def settle(
     spent : bool
         The candidate was put to the test of gain.
     keep_rows : bool
-        A refusal that says nothing about the rows (training diverged): they are pending.
+        A refusal that says nothing about the rows (training diverged): they are pending, and admitted ones still so.
     cap : int
         The most pending rows; the oldest leave (the ledger keeps them).
     held_out : sequence of bytes
         Hashes of rows that are held out from now on, whatever their hash says.
     """
-    places = _places(batch, page)
-    active = [(row, place) for row, place in places if row.quarantined is None]
-    groups = _groups([(place, row.quarantined) for row, place in places if row.quarantined is not None], number)
-    pending: list[PendingRow] = []
-    if verdict == "refused" and not keep_rows:
-        groups += _groups([(place, reason) for _, place in active], number)
-    elif verdict != "promoted":
-        pending = [
-            PendingRow(*place, row.since or number, PageRow.of(row.example, _role(row)), row.admitted)
-            for row, place in active
-        ]
+    refused = verdict == "refused" and not keep_rows
+    aside, pending = [], []
+    for row, place in _places(batch, page):
+        if row.quarantined is not None or refused:
+            aside.append((row, place, row.quarantined or reason))
+        elif verdict != "promoted":
+            kept = PageRow.of(row.example, _role(row))
+            pending.append(PendingRow(*place, row.since or number, kept, row.admitted and keep_rows))
+    ids = {row.example.id for row, _, _ in aside}
+    restored = [item for item in batch.replaced if item.row.id in ids]
     return Book(
-        pending=pending[-cap:],
-        quarantined=[*book.quarantined, *groups],
+        pending=[*restored, *pending][-cap:],
+        quarantined=[*book.quarantined, *_groups([(place, why) for _, place, why in aside], number)],
         tested=book.tested + int(spent),
         held_out=[*book.held_out, *held_out],
     )
+
+
+def without_places(book: Book, places: Container[Place]) -> Book:
+    """The book without the pending and quarantined rows at these places."""
+    groups = [
+        msgspec.structs.replace(group, indices=kept)
+        for group in book.quarantined
+        if (kept := [index for index in group.indices if (group.page, index) not in places])
+    ]
+    pending = [item for item in book.pending if (item.page, item.index) not in places]
+    return msgspec.structs.replace(book, pending=pending, quarantined=groups)
 
 
 def hashes(key: bytes, rows: Iterable[Example]) -> list[bytes]:
@@ -254,7 +337,7 @@ def hashes(key: bytes, rows: Iterable[Example]) -> list[bytes]:
     return [_hash_bytes(key, row) for row in rows]
 
 
-def _places(batch: Batch, page: str) -> list[tuple[BatchRow, tuple[str, int]]]:
+def _places(batch: Batch, page: str) -> list[tuple[BatchRow, Place]]:
     """Each row with its ledger page and index; new rows stand in the new page in order."""
     places = []
     index = 0
@@ -267,10 +350,10 @@ def _places(batch: Batch, page: str) -> list[tuple[BatchRow, tuple[str, int]]]:
     return places
 
 
-def _groups(rows: Iterable[tuple[tuple[str, int], str | None]], number: int) -> list[QuarantineGroup]:
+def _groups(rows: Iterable[tuple[Place, str]], number: int) -> list[QuarantineGroup]:
     groups: dict[tuple[str, str], list[int]] = {}
     for (page, index), reason in rows:
-        groups.setdefault((page, reason or ""), []).append(index)
+        groups.setdefault((page, reason), []).append(index)
     return [QuarantineGroup(page, number, reason, indices) for (page, reason), indices in groups.items()]
 
 

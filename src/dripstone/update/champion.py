@@ -8,6 +8,7 @@ from torch import nn
 
 from dripstone.checkout import checkout
 from dripstone.core.protocols import Model
+from dripstone.core.records import Spec
 from dripstone.models.wrap import HEAD_KEY
 from dripstone.store.repository import Repository
 from dripstone.tasks.classification import Classification
@@ -34,5 +35,10 @@ def load_champion(repository: Repository, version: str, current: Champion | None
     if current is not None:
         loaded = (current.version, current.model)  # type: ignore[assignment]
     model: Model = checkout(repository, version, loaded)  # type: ignore[assignment]
-    kept = manifest.spec.kwargs.get(HEAD_KEY, {}).get("kept", 0)
-    return Champion(version, model, Classification(tuple(manifest.labels)), solvable=not kept)
+    return Champion(version, model, Classification(tuple(manifest.labels)), solvable=not kept_labels(manifest.spec))
+
+
+def kept_labels(spec: Spec) -> int:
+    """How many labels the model's output layer came with."""
+    head = spec.kwargs.get(HEAD_KEY)
+    return head.get("kept", 0) if isinstance(head, dict) else 0

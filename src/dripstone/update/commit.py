@@ -7,23 +7,28 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dripstone.update import bookkeeping
-from dripstone.update.bookkeeping import Batch
-from dripstone.update.candidate import Candidate
-from dripstone.update.champion import Champion
 from dripstone.core.config import Config
 from dripstone.core.examples import Example
 from dripstone.core.records import Evidence, LogEntry, MetricsPair, Parameters, Update, Verdict, now
 from dripstone.gate.judge import Judgement
-from dripstone.update.meter import Meter
 from dripstone.store.ledger import Book
 from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
+from dripstone.update import bookkeeping, lineage
+from dripstone.update.bookkeeping import Batch
+from dripstone.update.candidate import Candidate
+from dripstone.update.champion import Champion
+from dripstone.update.meter import Meter
+
+MAX_REASONS = 50
 
 
 @dataclass(slots=True, eq=False)
 class Start:
-    """What the update found: the log's number, the book, the champion's training state."""
+    """What the update found: the log's number, the book, the champion's training state.
+
+    ``retry`` says that the last update ended before it had a candidate, so that its rows deserve another try.
+    """
 
     number: int
     book: Book
@@ -31,6 +36,7 @@ class Start:
     meter: Meter
     held_out_file: Sequence[Example] = ()
     dry_run: bool = False
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,10 +72,12 @@ def commit(
     version = outcome.stored.version if outcome.stored else None
     spent = outcome.judgement is not None and outcome.judgement.evidence.alpha_spent > 0
     page = bookkeeping.make_page(batch, champion.version, version)
-    silent = start.dry_run or (outcome.verdict == "unchanged" and not page.rows)
+    unchanged = outcome.verdict == "unchanged" and len(page.carried) == len(start.book.pending)
+    silent = start.dry_run or (unchanged and batch.only_repeats())
     digest = "" if silent else repository.write_page(page)
+    again = lineage.quarantined_places(repository, start.book, batch.arrived())
     book = bookkeeping.settle(
-        start.book,
+        bookkeeping.without_places(start.book, again),
         batch,
         digest,
         number,
@@ -82,12 +90,13 @@ def commit(
     )
     update = _report(champion, batch, start, outcome, book, None if silent else number)
     if not silent:
-        _append(repository, champion, outcome, update, number, digest, book)
+        _append(repository, config, champion, outcome, update, number, digest, book)
     return update
 
 
 def _append(
     repository: Repository,
+    config: Config,
     champion: Champion,
     outcome: Outcome,
     update: Update,
@@ -115,7 +124,25 @@ def _append(
         book=repository.write_book(book),
     )
     repository.log.append(entry)
-    repository.prune_states(keep={champion.version, entry.version})
+    if update.promoted:
+        repository.prune_states(keep=_recently_live(repository, config.store.keep_states))
+
+
+def _recently_live(repository: Repository, count: int) -> set[str]:
+    versions: set[str] = set()
+    for entry in repository.log.entries():
+        versions.add(entry.version)
+        if len(versions) == count:
+            break
+    return versions
+
+
+def _rejections(batch: Batch) -> dict[str, int]:
+    """Rejected rows by reason, the commonest ones: a reason may quote its row, and a report has a bounded size."""
+    counts = Counter(reason for _, reason in batch.rejected)
+    named = dict(counts.most_common(MAX_REASONS))
+    rest = sum(counts.values()) - sum(named.values())
+    return {**named, "other reasons": rest} if rest else named
 
 
 def _report(champion: Champion, batch: Batch, start: Start, outcome: Outcome, book: Book, number: int | None) -> Update:
@@ -131,7 +158,7 @@ def _report(champion: Champion, batch: Batch, start: Start, outcome: Outcome, bo
         rungs=[candidate.rung] if candidate else [],
         parameters=candidate.parameters if candidate else Parameters(),
         examples=bookkeeping.count_rows(batch, book, trained, replayed),
-        rejections=dict(Counter(reason for _, reason in batch.rejected)),
+        rejections=_rejections(batch),
         metrics=judgement.metrics if judgement else MetricsPair(),
         intrusion=judgement.intrusion if judgement else 0.0,
         evidence=judgement.evidence if judgement else Evidence(),

@@ -2,30 +2,33 @@
 
     screen -> assemble -> encode -> does it make sense? -> train -> store -> judge -> commit
 
-Everything before the commit only adds files that nothing refers to yet; the commit is one create-only log entry. A crash
-at any moment therefore leaves the old state or the new one, and a lost race leaves the winner's.
+Everything before the commit only adds files that nothing refers to yet; the commit is one create-only log entry. A
+crash at any moment therefore leaves the old state or the new one, and a lost race leaves the winner's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from dripstone.core import events
+from dripstone.core.config import Config
+from dripstone.core.errors import DivergedError, RaceLostError
+from dripstone.core.events import Event
+from dripstone.core.examples import Example
+from dripstone.curate.screen import Screened, screen
+from dripstone.store.ledger import Array, Book, PageRow
+from dripstone.store.repository import Repository
+from dripstone.store.state import TrainingState
+from dripstone.train.closed_form import Statistics
 from dripstone.update import bookkeeping, training_state
 from dripstone.update.bookkeeping import Batch
 from dripstone.update.candidate import choose_selection, encode_batch, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
-from dripstone.core import events
-from dripstone.core.config import Config
-from dripstone.core.errors import DivergedError
-from dripstone.core.events import Event
-from dripstone.core.examples import Example
-from dripstone.curate.screen import Screened, screen
 from dripstone.update.meter import Meter
-from dripstone.store.ledger import Book
-from dripstone.store.repository import Repository
 from dripstone.update.trial import batch_is_nonsense, judge_candidate, store_candidate, unlearned_rows
 
 
@@ -56,9 +59,16 @@ def run_update(
     """
     meter = Meter()
     head = repository.log.head()
+    if head.version != champion.version:
+        raise RaceLostError(
+            f"version {head.version[:12]} became live before the update of {champion.version[:12]} began",
+            remedy="run the same command again; nothing was lost",
+        )
     book = repository.read_book(head.book) if head.book else Book()
     state = training_state.load_state(repository, config, champion.version, champion.model)
-    yield from _run(repository, config, champion, arrived, Start(head.number, book, state, meter, dry_run=dry_run))
+    retry = head.verdict == "refused" and head.candidate is None
+    start = Start(head.number, book, state, meter, dry_run=dry_run, retry=retry)
+    yield from _run(repository, config, champion, arrived, start)
 
 
 def run_first(
@@ -73,8 +83,9 @@ def run_first(
 def _run(
     repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example], start: Start
 ) -> Iterator[Event]:
-    screened = _screen(champion, arrived, start)
-    yield events.Screened(len(screened.kept) + len(screened.rejected), len(screened.kept), screened.reasons())
+    screened, start.held_out_file = _screen(champion, arrived, start)
+    kept = len(screened.kept) + len(start.held_out_file)
+    yield events.Screened(kept + len(screened.rejected), kept, screened.reasons())
     batch = bookkeeping.assemble(
         start.book,
         training_state.known_of(start.state),
@@ -84,8 +95,7 @@ def _run(
         share=config.gate.holdout,
         held_out_file=start.held_out_file,
     )
-    start.state = training_state.without_rows(start.state, batch.corrected)
-    if not batch.has_news():
+    if not (batch.has_news() or (start.retry and batch.rows)):
         outcome = _nothing_to_learn(batch)
     elif not batch.training():
         outcome = Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
@@ -94,10 +104,22 @@ def _run(
     yield events.Finished(commit(repository, config, champion, batch, start, outcome))
 
 
-def _screen(champion: Champion, arrived: Iterable[Example], start: Start) -> Screened:
+def _screen(champion: Champion, arrived: Iterable[Example], start: Start) -> tuple[Screened, list[Example]]:
+    """The new rows, and what is kept of those that are held out whatever their hash."""
     preprocess = champion.model.preprocess
-    pending = [item.row.target for item in start.book.pending if item.row.target is not None]
-    return screen(arrived, kind=preprocess.kind, shapes=preprocess.accepted, labels=champion.task.labels or pending)
+    waiting = [item.row for item in start.book.pending]
+    labels = champion.task.labels or [row.target for row in waiting if row.target is not None]
+    # A model that takes any shape takes one shape for life: that of the rows it was trained on.
+    shapes = preprocess.accepted or _shapes([*start.state.replay[:1], *start.state.trusted[:1], *waiting[:1]])
+    screened = screen(arrived, kind=preprocess.kind, shapes=shapes, labels=labels)
+    labels = labels or [row.target for row in screened.kept if row.target is not None]
+    held_out = screen(start.held_out_file, kind=preprocess.kind, shapes=shapes, labels=labels)
+    screened.rejected += held_out.rejected
+    return screened, held_out.kept
+
+
+def _shapes(rows: Sequence[PageRow]) -> list[tuple[int, ...]]:
+    return [tuple(row.inputs.shape) for row in rows[:1] if isinstance(row.inputs, Array)]
 
 
 def _nothing_to_learn(batch: Batch) -> Outcome:
@@ -114,17 +136,15 @@ def _learn(
     selection = choose_selection(config, champion)
     training = batch.training()
     encoding = yield from encode_batch(champion, selection, training, batch.fresh())
-    if config.gate.mode != "off" and (reason := batch_is_nonsense(champion, batch, encoding, start.state, config)):
+    asked = config.gate.mode != "off" and not start.dry_run
+    if asked and (reason := batch_is_nonsense(champion, batch, encoding, start.state, config)):
         batch.quarantine_arrived(reason)
         return Outcome("refused", reason, keep_rows=True)
-    statistics = None
-    if champion.solvable:
-        statistics = training_state.statistics_of(
-            repository, start.state, champion.model, champion.task, without=batch.corrected
-        )
-    replay = [row.example() for row in start.state.replay]
     keep = np.ones(len(training), dtype=bool)
     while True:
+        state = training_state.without_rows(start.state, batch.corrected())
+        statistics = _statistics(repository, champion, batch, state)
+        replay = [row.example() for row in state.replay]
         try:
             candidate = yield from train_candidate(
                 champion, selection, encoding, training, keep, replay, statistics, config
@@ -132,14 +152,22 @@ def _learn(
         except DivergedError as error:
             return Outcome("refused", f"{error.message}; {error.remedy}, the rows stay pending", keep_rows=True)
         unlearned = unlearned_rows(champion, candidate, batch, encoding)
-        if not unlearned or config.gate.mode == "off" or start.dry_run:
+        if not unlearned or not asked:
             break
         batch.quarantine_labels(unlearned, "the new label was not learned on half of its held-out rows")
         keep = np.array([row.target not in unlearned for row in training]) & keep
         if not keep.any():
-            return Outcome("refused", "no new label was learned on half of its held-out rows; they are quarantined")
+            reason = "no new label was learned on half of its held-out rows; they are quarantined"
+            return Outcome("refused", reason, keep_rows=True)
     if start.dry_run:
         return Outcome("undecided", "dry run: trained, not judged, nothing changed", candidate)
     stored = store_candidate(repository, champion, candidate, batch)
     yield events.Stored(stored.version, stored.delta_bytes)
-    return judge_candidate(repository, config, champion, candidate, stored, batch, encoding, start)
+    judged = replace(start, state=state)
+    return judge_candidate(repository, config, champion, candidate, stored, batch, encoding, judged)
+
+
+def _statistics(repository: Repository, champion: Champion, batch: Batch, state: TrainingState) -> Statistics | None:
+    if not champion.solvable:
+        return None
+    return training_state.statistics_of(repository, state, champion.model, champion.task, without=batch.corrected())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 
-from dripstone.store.ledger import PageRow
+from dripstone.core.errors import StoreError
+from dripstone.store.ledger import Book, PageRow
 from dripstone.store.repository import Repository
 
 Place = tuple[str, int]
 """A row's ledger page and its index there."""
+
+LEARNED_ROLES = ("train", "held_out")
 
 
 def ancestors(repository: Repository, version: str) -> list[str]:
@@ -19,18 +22,35 @@ def ancestors(repository: Repository, version: str) -> list[str]:
     return line[::-1]
 
 
+def read_rows(repository: Repository, places: Sequence[Place]) -> list[PageRow]:
+    """Rows by their places; each page is read once.
+
+    Raises
+    ------
+    StoreError
+        If a page is missing or damaged, or has no row of that index.
+    """
+    pages = {name: repository.read_page(name).rows for name in {page for page, _ in places}}
+    for page, index in places:
+        if not 0 <= index < len(pages[page]):
+            raise StoreError(
+                f"ledger page {page[:12]} has {len(pages[page])} rows, but something refers to its row {index}",
+                remedy="restore the folder training of the store from a copy",
+                kind="store.corrupt",
+            )
+    return [pages[page][index] for page, index in places]
+
+
 def page_rows(repository: Repository, version: str) -> list[PageRow]:
     """Rows that shaped or judged one version, with their roles; none for one that was not trained."""
     digest = repository.page_of(version)
     if digest is None:
         return []
     page = repository.read_page(digest)
-    rows = []
-    for item in page.carried:
-        if item.role in ("train", "held_out"):
-            origin = repository.read_page(item.page).rows[item.index]
-            rows.append(PageRow.of(origin.example(), item.role))
-    return rows + [row for row in page.rows if row.role in ("train", "held_out")]
+    carried = [item for item in page.carried if item.role in LEARNED_ROLES]
+    origins = read_rows(repository, [(item.page, item.index) for item in carried])
+    rows = [PageRow.of(row.example(), item.role) for row, item in zip(origins, carried, strict=True)]
+    return rows + [row for row in page.rows if row.role in LEARNED_ROLES]
 
 
 def learned_pages(repository: Repository, version: str) -> list[list[PageRow]]:
@@ -42,13 +62,35 @@ def learned_pages(repository: Repository, version: str) -> list[list[PageRow]]:
     ]
 
 
-def places(repository: Repository, versions: Iterable[str]) -> set[Place]:
-    """Where the rows stand that these versions were trained or judged on."""
-    found: set[Place] = set()
+def learned_places(repository: Repository, versions: Sequence[str]) -> dict[Place, str]:
+    """Where the rows stand that these versions were trained or judged on, with their ids, in the versions' order."""
+    pages = _committed_pages(repository, {version for version in versions if repository.page_of(version)})
+    found: list[Place] = []
     for version in versions:
-        digest = repository.page_of(version)
-        if digest is not None:
-            page = repository.read_page(digest)
-            found |= {(digest, i) for i, row in enumerate(page.rows) if row.role in ("train", "held_out")}
-            found |= {(item.page, item.index) for item in page.carried if item.role in ("train", "held_out")}
-    return found
+        if version in pages:
+            page = repository.read_page(pages[version])
+            found += [(item.page, item.index) for item in page.carried if item.role in LEARNED_ROLES]
+            found += [(pages[version], i) for i, row in enumerate(page.rows) if row.role in LEARNED_ROLES]
+    return {place: row.id for place, row in zip(found, read_rows(repository, found), strict=True)}
+
+
+def _committed_pages(repository: Repository, versions: set[str]) -> dict[str, str]:
+    """The page of the latest update that judged each version: the one the book speaks of.
+
+    The page beside the version may be another one, written by an update that was killed before its commit.
+    """
+    pages: dict[str, str] = {}
+    for entry in repository.log.entries():
+        if len(pages) == len(versions):
+            break
+        if entry.candidate in versions and entry.page is not None:
+            pages.setdefault(entry.candidate, entry.page)
+    return pages
+
+
+def quarantined_places(repository: Repository, book: Book, ids: Collection[str]) -> set[Place]:
+    """Where quarantined rows of these ids stand."""
+    if not ids:
+        return set()
+    places = [(group.page, index) for group in book.quarantined for index in group.indices]
+    return {place for place, row in zip(places, read_rows(repository, places), strict=True) if row.id in ids}

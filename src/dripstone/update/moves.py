@@ -12,7 +12,8 @@ from dripstone.core.errors import UsageError
 from dripstone.core.records import EntryEvent, LogEntry, now
 from dripstone.store.ledger import Book, PendingRow, QuarantineGroup
 from dripstone.store.repository import Repository
-from dripstone.update.lineage import Place, ancestors, places
+from dripstone.update.bookkeeping import without_places
+from dripstone.update.lineage import Place, ancestors, learned_places, read_rows
 
 
 def revert(repository: Repository, version: str | None = None) -> LogEntry:
@@ -44,13 +45,19 @@ def promote(repository: Repository, version: str, reason: str) -> LogEntry:
     Raises
     ------
     UsageError
-        If the version is live, or no reason is given.
+        If the version is live or was never judged, or no reason is given.
     """
     head = repository.log.head()
     if not reason.strip():
         raise UsageError("a promotion by hand needs a reason", remedy="give one with --reason")
     if version == head.version:
         raise UsageError(f"version {version[:12]} is live already", remedy="see 'dripstone log' for others")
+    if all(version not in (entry.version, entry.candidate) for entry in repository.log.entries()):
+        raise UsageError(
+            f"the update that trained version {version[:12]} did not finish, so its rows are not in the ledger",
+            remedy="send its rows again",
+            kind="usage.never_judged",
+        )
     return _move(repository, head, version, "promote", reason.strip())
 
 
@@ -65,15 +72,17 @@ def _move(repository: Repository, head: LogEntry, target: str, event: EntryEvent
     here, there = ancestors(repository, head.version), ancestors(repository, target)
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False))))
     number = head.number + 1
-    book = _read_book(repository, head)
-    gone = places(repository, here[shared:])
-    back = places(repository, there[shared:])
-    book = _without(book, back | gone)
+    gone, back = learned_places(repository, here[shared:]), learned_places(repository, there[shared:])
+    book = without_places(_read_book(repository, head), gone.keys() | back.keys())
+    returned = set(back.values())
+    # Of an id that stands in several places the last one counts: it corrected the others.
+    last = {row_id: place for place, row_id in gone.items()}
     groups = [
-        QuarantineGroup(page, number, f"unlearned when {head.version[:12]} was left", sorted(indices))
-        for page, indices in _by_page(gone - back).items()
+        QuarantineGroup(page, number, f"unlearned when {head.version[:12]} was left", indices)
+        for page, indices in _by_page(set(last.values()) - back.keys()).items()
     ]
-    book = msgspec.structs.replace(book, quarantined=[*book.quarantined, *groups])
+    pending = [item for item in book.pending if item.row.id not in returned]
+    book = msgspec.structs.replace(book, pending=pending, quarantined=[*book.quarantined, *groups])
     return _append(repository, number, target, event, reason, book)
 
 
@@ -83,12 +92,12 @@ def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
     book = _read_book(repository, head)
     chosen = set(rows) & _quarantined(book)
     _require(chosen)
+    places = sorted(chosen)
     pending = [
-        PendingRow(page, index, head.number + 1, repository.read_page(page).rows[index], admitted=True)
-        for page, indices in _by_page(chosen).items()
-        for index in sorted(indices)
+        PendingRow(*place, head.number + 1, row, admitted=True)
+        for place, row in zip(places, read_rows(repository, places), strict=True)
     ]
-    rest = _without(book, chosen)
+    rest = without_places(book, chosen)
     return _append(
         repository,
         head.number + 1,
@@ -107,7 +116,7 @@ def drop(repository: Repository, rows: Iterable[Place]) -> LogEntry:
     chosen = set(rows) & waiting
     _require(chosen)
     return _append(
-        repository, head.number + 1, head.version, "data", f"{len(chosen)} rows dropped", _without(book, chosen)
+        repository, head.number + 1, head.version, "data", f"{len(chosen)} rows dropped", without_places(book, chosen)
     )
 
 
@@ -124,16 +133,6 @@ def _read_book(repository: Repository, head: LogEntry) -> Book:
 
 def _quarantined(book: Book) -> set[Place]:
     return {(group.page, index) for group in book.quarantined for index in group.indices}
-
-
-def _without(book: Book, places: set[Place]) -> Book:
-    groups = [
-        msgspec.structs.replace(group, indices=kept)
-        for group in book.quarantined
-        if (kept := [index for index in group.indices if (group.page, index) not in places])
-    ]
-    pending = [item for item in book.pending if (item.page, item.index) not in places]
-    return msgspec.structs.replace(book, pending=pending, quarantined=groups)
 
 
 def _by_page(places: Iterable[Place]) -> dict[str, list[int]]:

@@ -52,9 +52,18 @@ def load_state(repository: Repository, config: Config, version: str, model: Mode
     """The kept state of a version, or one rebuilt from the ledger (without statistics, which are rebuilt on demand)."""
     manifest = repository.manifest(version)
     state = repository.read_state(version)
-    if state is not None and state.backbone == features_digest(manifest):
+    if state is not None and state.backbone == features_digest(manifest) and _is_sound(state, model):
         return state
     return _rebuild(repository, config, version, manifest, model)
+
+
+def _is_sound(state: TrainingState, model: Model) -> bool:
+    """Whether the tensors of a state read from disk fit its rows and the model."""
+    classes, expanded = model.head.weight.shape
+    cross, features = state.statistics.get("cross"), state.trusted_features
+    solvable = cross is None or (cross.shape[:-1] == (expanded + 1,) and cross.shape[-1] <= classes)
+    matching = not state.trusted if features is None else features.dtype == "F32"
+    return solvable and matching and state.known.shape[0] % 2 == 0
 
 
 def _rebuild(repository: Repository, config: Config, version: str, manifest: Manifest, model: Model) -> TrainingState:

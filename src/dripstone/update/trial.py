@@ -9,12 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dripstone.update import training_state
-from dripstone.update.bookkeeping import Batch
-from dripstone.update.candidate import Candidate, Encoding, head_answers
-from dripstone.update.champion import Champion
 from dripstone.checkout import checkout
-from dripstone.update.commit import Outcome, Start
 from dripstone.core.bits import from_raw, to_raw
 from dripstone.core.config import Config
 from dripstone.core.examples import Label
@@ -27,6 +22,11 @@ from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import Classification
 from dripstone.train.features import features_of
+from dripstone.update import training_state
+from dripstone.update.bookkeeping import Batch
+from dripstone.update.candidate import Candidate, Encoding, head_answers
+from dripstone.update.champion import Champion
+from dripstone.update.commit import Outcome, Start
 
 
 def batch_is_nonsense(
