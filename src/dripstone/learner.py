@@ -14,16 +14,18 @@ from torch import nn
 
 from dripstone.comparison import compare_answers, compare_tensors
 from dripstone.core.bits import to_raw
-from dripstone.core.config import FILE_NAME, Config, dump_config, load_config
+from dripstone.core.config import FILE_NAME, Config, GateConfig, dump_config, load_config, short_settings
 from dripstone.core.errors import DataError, ModelError, UsageError
 from dripstone.core.events import Event, Finished
 from dripstone.core.examples import Example, Inputs, Label
 from dripstone.core.fork import named_tensors
 from dripstone.core.records import LogEntry, Spec, Update, now
+from dripstone.curate.policy import Policy
 from dripstone.gate.judge import accuracy
 from dripstone.gate.slices import slice_members
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import prepare
+from dripstone.select.selection import Selection
 from dripstone.store.repository import Repository
 from dripstone.stream.columns import record_excerpt, to_inputs
 from dripstone.stream.source import Source, read
@@ -75,6 +77,10 @@ class Learner:
         target: str = "label",
         data: Source | None = None,
         holdout: Source | None = None,
+        select: str | Selection | None = None,
+        curate: str | Policy | None = None,
+        optimizer: str | None = None,
+        gate: str | GateConfig | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Learner:
         """Make a project and its first version.
@@ -95,8 +101,11 @@ class Learner:
             Columns of the inputs and of the label; ``input`` is ``"text"`` for texts and ``"inputs"`` otherwise.
         data, holdout : source, optional
             Rows to train the first version on, and rows that are held out for ever.
+        select, curate, optimizer, gate : str or object, optional
+            Selection, curation policy, optimiser and mode of the gate, in the text form of ``dripstone.toml`` and the
+            command line, or as the object that the text stands for.
         settings : mapping, optional
-            ``"section.key"`` to value, as in ``dripstone.toml``.
+            Any other key: ``"section.key"`` to value, as in ``dripstone.toml``.
 
         Raises
         ------
@@ -113,7 +122,8 @@ class Learner:
         column = input if input is not None else classifier.preprocess.default_column
         columns = column if isinstance(column, str) else list(column)
         chosen = {"task.input": columns, "task.target": target, "model.factory": classifier.spec.factory}
-        config = Config().override({**chosen, "model.args": classifier.spec.kwargs, **(settings or {})})
+        short = short_settings(select=select, curate=curate, optimizer=optimizer, gate=gate)
+        config = Config().override({**chosen, "model.args": classifier.spec.kwargs, **short, **(settings or {})})
         if holdout is not None and data is None:
             raise UsageError("holdout rows alone train nothing", remedy="give data as well", kind="usage.holdout")
         rows = list(read(data, config.task)) if data is not None else None
@@ -128,7 +138,17 @@ class Learner:
         config = load_config(folder).override(dict(settings or {}))
         return cls(folder, config, Repository.open(folder / config.store.path))
 
-    def update(self, source: Source, *, dry_run: bool = False, settings: Mapping[str, Any] | None = None) -> Update:
+    def update(
+        self,
+        source: Source,
+        *,
+        dry_run: bool = False,
+        select: str | Selection | None = None,
+        curate: str | Policy | None = None,
+        optimizer: str | None = None,
+        gate: str | GateConfig | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Update:
         """Learn from new rows, if that does no harm.
 
         Parameters
@@ -137,8 +157,8 @@ class Learner:
             The new rows.
         dry_run : bool
             Train and report, ask no gate, change nothing.
-        settings : mapping, optional
-            ``"section.key"`` to value, for this update only.
+        select, curate, optimizer, gate, settings
+            As for ``create``, for this update only.
 
         Returns
         -------
@@ -151,7 +171,8 @@ class Learner:
             The live version is as it was then.
         """
         report: Update | None = None
-        for event in self.update_events(source, dry_run=dry_run, settings=settings):
+        short = short_settings(select=select, curate=curate, optimizer=optimizer, gate=gate)
+        for event in self.update_events(source, dry_run=dry_run, settings={**short, **(settings or {})}):
             if isinstance(event, Finished):
                 report = event.update
         assert report is not None

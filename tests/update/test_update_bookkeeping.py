@@ -5,20 +5,9 @@ import pytest
 
 from dripstone.core.examples import Example, content_id, is_held_out
 from dripstone.store.ledger import Book, PageRow, PendingRow, QuarantineGroup, decode_page, encode_page
-from dripstone.update import bookkeeping
-from dripstone.update.bookkeeping import (
-    KNOWN,
-    PENDING,
-    SUPERSEDED,
-    UNSTORABLE,
-    assemble,
-    count_rows,
-    known_rows,
-    make_page,
-    merge_known,
-    settle,
-    without_places,
-)
+from dripstone.update.batch import KNOWN, PENDING, SUPERSEDED, UNSTORABLE, assemble, hashes
+from dripstone.update.bookkeeping import count_rows, make_page, settle, without_places
+from dripstone.update.known import known_rows, merge_known
 
 KEY = b"k" * 32
 PAGE = "ab" * 32
@@ -143,7 +132,7 @@ def test_rows_of_the_file_are_held_out_in_all_later_batches_too():
     file = [row(f"f{i}") for i in range(30)]
     first = join([row("1")], held_out_file=file)
     assert {r.example.id for r in first.rows if r.held_out} >= {r.id for r in file}
-    book = end(first, "promoted", held_out=bookkeeping.hashes(KEY, file))
+    book = end(first, "promoted", held_out=hashes(KEY, file))
     twins = [row(f"g{i}", inputs=f"text f{i}.") for i in range(30)]
     assert all(r.held_out for r in join(twins, book=book).rows)
     assert not all(r.held_out for r in join(twins).rows)

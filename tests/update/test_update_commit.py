@@ -10,7 +10,7 @@ import torch
 from dripstone.core.errors import RaceLostError, StoreError
 from dripstone.core.events import Finished
 from dripstone.learner import Learner
-from dripstone.update.bookkeeping import Batch
+from dripstone.update.batch import Batch
 from dripstone.update.commit import MAX_REASONS, _rejections
 from learner_samples import blobs, book_of, folder_hash, make, quarantined, relabelled, scores, trained
 

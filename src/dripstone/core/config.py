@@ -162,6 +162,34 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _convert(tree, "the given settings", strict=False)
 
 
+SHORT_FORMS = {
+    "select": "select.selection",
+    "curate": "curate.policy",
+    "optimizer": "train.optimizer",
+    "gate": "gate.mode",
+}
+"""The four choices that have a name of their own in Python and a flag on the command line, and the key of each."""
+
+
+def short_settings(**chosen: Any) -> dict[str, Any]:
+    """Settings from the four choices: each a text, or an object whose ``str()`` is that text; None leaves it alone.
+
+    A ``GateConfig`` sets the whole section.
+
+    Examples
+    --------
+    >>> short_settings(select="suffix:1", curate=None, optimizer=None, gate=None)
+    {'select.selection': 'suffix:1'}
+    """
+    settings: dict[str, Any] = {}
+    for name, choice in chosen.items():
+        if isinstance(choice, GateConfig):
+            settings |= {f"gate.{key}": value for key, value in msgspec.to_builtins(choice).items()}
+        elif choice is not None:
+            settings[SHORT_FORMS[name]] = str(choice)
+    return settings
+
+
 def load_config(project: Path) -> Config:
     """Read ``project/dripstone.toml``.
 

@@ -15,7 +15,7 @@ from dripstone.store.ledger import Book
 from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
 from dripstone.update import bookkeeping, lineage
-from dripstone.update.bookkeeping import Batch
+from dripstone.update.batch import Batch, hashes
 from dripstone.update.candidate import Candidate
 from dripstone.update.champion import Champion
 from dripstone.update.meter import Meter
@@ -86,7 +86,7 @@ def commit(
         spent=spent,
         keep_rows=outcome.keep_rows,
         cap=config.gate.pending,
-        held_out=bookkeeping.hashes(repository.holdout_key, start.held_out_file),
+        held_out=hashes(repository.holdout_key, start.held_out_file),
     )
     update = _report(champion, batch, start, outcome, book, None if silent else number)
     if not silent:

@@ -23,8 +23,8 @@ from dripstone.store.ledger import Array, Book, PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
 from dripstone.train.closed_form import Statistics
-from dripstone.update import bookkeeping, training_state
-from dripstone.update.bookkeeping import Batch
+from dripstone.update import training_state
+from dripstone.update.batch import KNOWN, PENDING, Batch, assemble
 from dripstone.update.candidate import choose_selection, encode_batch, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
@@ -86,7 +86,7 @@ def _run(
     screened, start.held_out_file = _screen(champion, arrived, start)
     kept = len(screened.kept) + len(start.held_out_file)
     yield events.Screened(kept + len(screened.rejected), kept, screened.reasons())
-    batch = bookkeeping.assemble(
+    batch = assemble(
         start.book,
         training_state.known_of(start.state),
         screened.kept,
@@ -123,7 +123,7 @@ def _shapes(rows: Sequence[PageRow]) -> list[tuple[int, ...]]:
 
 
 def _nothing_to_learn(batch: Batch) -> Outcome:
-    known = sum(reason in (bookkeeping.KNOWN, bookkeeping.PENDING) for _, reason in batch.rejected)
+    known = sum(reason in (KNOWN, PENDING) for _, reason in batch.rejected)
     if known == 0 and batch.rejected:
         example, reason = batch.rejected[0]
         return Outcome("undecided", f"all {len(batch.rejected)} rows were rejected; {example.origin}: {reason}")

@@ -27,7 +27,7 @@ from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import Classification
 from dripstone.train.closed_form import Statistics, add_rows
 from dripstone.train.features import features_of
-from dripstone.update.bookkeeping import known_rows, merge_known
+from dripstone.update.known import known_rows, merge_known
 from dripstone.update.lineage import learned_pages
 
 LEARNED = ("head.weight", "head.bias", "head.scale")

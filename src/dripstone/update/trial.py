@@ -23,7 +23,7 @@ from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import Classification
 from dripstone.train.features import features_of
 from dripstone.update import training_state
-from dripstone.update.bookkeeping import Batch
+from dripstone.update.batch import Batch
 from dripstone.update.candidate import Candidate, Encoding, head_answers
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start

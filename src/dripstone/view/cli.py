@@ -47,7 +47,13 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-C", "project", default=".", metavar="DIR", help="Project folder, in place of the working directory.")
+@click.option(
+    "-C",
+    "project",
+    default=".",
+    metavar="DIR",
+    help="Project folder, in place of the working directory. A FILE stays relative to the working directory.",
+)
 @click.version_option(__version__, prog_name="dripstone")
 @click.pass_context
 def cli(ctx: click.Context, project: str) -> None:
@@ -65,10 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = cli.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has had enough (head, less); stdout must not complain again at exit.
-        sys.stdout = None
-        code = 0
+    except SystemExit as exit_:
+        # What click makes of a reader that goes away in the middle of the help.
+        code = exit_.code
     except BaseException as error:
         code = report_error(error)
     sys.exit(code if isinstance(code, int) else 0)

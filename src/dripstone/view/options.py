@@ -30,12 +30,29 @@ def set_option(function: F) -> F:
         multiple=True,
         callback=_parse_settings,
         metavar="SECTION.KEY=VALUE",
-        help="Override a key of dripstone.toml for this run.",
+        help="Override a key of dripstone.toml for this run; init writes it down.",
     )(function)
 
 
 def _parse_settings(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    return dict(_pair(value) for value in values)
+    settings = dict(map(_pair, values))
+    if settings:
+        _check_names(settings)
+    return settings
+
+
+def _check_names(settings: dict[str, str]) -> None:
+    """Tell a slip from a name that is far from any; for the latter the configuration lists all there are."""
+    import difflib
+
+    import msgspec
+
+    from dripstone.core.config import Config
+
+    known = [f"{section}.{key}" for section, keys in msgspec.to_builtins(Config()).items() for key in keys]
+    for name in settings:
+        if name not in known and (near := difflib.get_close_matches(name, known, n=1)):
+            raise click.BadParameter(f"there is no setting {name!r}; did you mean {near[0]!r}?")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import textwrap
 import traceback
-from typing import Any
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 import click
 
-from dripstone.core.errors import DripstoneError
+from dripstone.core.errors import DripstoneError, UsageError
 
 INTERRUPTED = 3
 BUG = 101
+MAX_WIDTH = 100
 
 
 class Output:
@@ -28,37 +34,73 @@ class Output:
         self.format = format
 
     def data(self, value: Any, human: str) -> None:
-        """The command's answer, in either form."""
+        """The command's answer, in either form.
+
+        Raises
+        ------
+        UsageError
+            If stdout cannot be written, as on a full disk.
+        """
         if self.format == "json":
-            click.echo(json.dumps(value, ensure_ascii=False))
+            # UTF-8 whatever the terminal speaks; half a character becomes the escape that JSON has for it.
+            _write(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"), sys.stdout)
         elif self.format == "human":
-            click.echo(human)
+            _write(human, sys.stdout)
 
     def note(self, text: str) -> None:
         """A word on what is going on."""
         if self.format == "human":
-            click.echo(text, err=True)
+            _write(text, sys.stderr)
 
     def warn(self, text: str) -> None:
         """A word that a program's log should have as well."""
         if self.format != "quiet":
-            click.echo(text, err=True)
+            _write(text, sys.stderr)
+
+
+def _write(text: str | bytes, stream: TextIO) -> None:
+    try:
+        click.echo(text, file=stream)
+    except BrokenPipeError:
+        # Whoever read it has had enough (head, less). The exit code still tells how the command ended.
+        _close(stream)
+    except OSError as error:
+        _close(stream)
+        name = stream.name.strip("<>")
+        raise UsageError(f"{name} cannot be written: {error.strerror}", remedy="send it elsewhere") from None
+
+
+def _close(stream: TextIO) -> None:
+    """Let what follows go nowhere, also what the interpreter flushes at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def report_error(error: BaseException) -> int:
     """Tell a person what happened and return the exit code."""
+    try:
+        _tell(error)
+    except BrokenPipeError:
+        _close(sys.stderr)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return INTERRUPTED
+    if isinstance(error, DripstoneError):
+        return error.exit_code
+    return 2 if isinstance(error, click.ClickException) else BUG
+
+
+def _tell(error: BaseException) -> None:
     if isinstance(error, click.ClickException):
         error.show()
-        return 2
-    if isinstance(error, DripstoneError):
+    elif isinstance(error, DripstoneError):
         click.echo(f"dripstone: {error}", err=True)
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt | click.Abort):
-        click.echo("dripstone: interrupted; nothing has changed, run the same command again", err=True)
-        return INTERRUPTED
-    traceback.print_exception(error, file=sys.stderr)
-    click.echo(f"dripstone: a bug: {type(error).__name__}: {error}; please report the lines above", err=True)
-    return BUG
+    elif isinstance(error, KeyboardInterrupt | click.Abort):
+        unless = "unless 'dripstone log' has a new entry nothing has changed"
+        click.echo(f"dripstone: interrupted; {unless}, run the same command again", err=True)
+    else:
+        traceback.print_exception(error, file=sys.stderr)
+        click.echo(f"dripstone: a bug: {type(error).__name__}: {error}; please report the lines above", err=True)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -71,22 +113,84 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     a       10
     bb       9
     """
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    right = [all(_numeric(row[column]) for row in rows) and bool(rows) for column in range(len(header))]
-    lines = []
-    for row in [header, *rows]:
-        cells = [
-            cell.rjust(width) if flush else cell.ljust(width)
-            for cell, width, flush in zip(row, widths, right, strict=True)
+    lines = [[plain(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    right = [bool(rows) and all(map(_numeric, column[1:])) for column in zip(*lines, strict=True)]
+    padded = [
+        [
+            " " * (width - _width(cell)) + cell if flush else cell + " " * (width - _width(cell))
+            for cell, width, flush in zip(line, widths, right, strict=True)
         ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+        for line in lines
+    ]
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def _numeric(cell: str) -> bool:
     return cell.replace(",", "").replace(".", "").replace("%", "").replace("-", "").replace("+", "").isdigit()
 
 
+def _width(text: str) -> int:
+    """Columns on a terminal: a Chinese character takes two, an accent that is a character of its own none."""
+    if text.isascii():
+        return len(text)
+    return sum((unicodedata.east_asian_width(c) in "WF") + 1 for c in text if not unicodedata.combining(c))
+
+
+def plain(text: str) -> str:
+    """Text that came with the data, without what would move a terminal's cursor or change its colours.
+
+    Examples
+    --------
+    >>> print(plain("two" + chr(10) + "lines"))
+    two\\nlines
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def fields(values: Mapping[str, str], indent: str = "") -> str:
+    """Names and values, a line each; a value that is too long goes on under its own beginning.
+
+    Examples
+    --------
+    >>> print(fields({"live": "5adcec6de508", "pending": "5 rows"}))
+    live     5adcec6de508
+    pending  5 rows
+    """
+    width = max(map(len, values)) + 2
+    return "\n".join(wrap(plain(value), f"{indent}{name:<{width}}") for name, value in values.items())
+
+
+def wrap(text: str, first: str = "", rest: str | None = None) -> str:
+    """Text in lines that fit the terminal: the first begins with ``first``, the others with as many spaces."""
+    columns = min(shutil.get_terminal_size((MAX_WIDTH, 24)).columns, MAX_WIDTH)
+    later = " " * len(first) if rest is None else rest
+    lines = textwrap.wrap(text, max(columns, 40), initial_indent=first, subsequent_indent=later, break_on_hyphens=False)
+    return "\n".join(lines) or first.rstrip()
+
+
 def short(version: str | None) -> str:
     """The first twelve digits of a version id; a dash where there is none."""
     return version[:12] if version else "-"
+
+
+def moment(time: str) -> str:
+    """A record's time, which is UTC, as a person reads it.
+
+    Examples
+    --------
+    >>> moment("2026-01-31T08:35:54+00:00")
+    '2026-01-31 08:35:54'
+    """
+    return time[:19].replace("T", " ")
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    Examples
+    --------
+    >>> count(1, "row"), count(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,13 @@ import click
 
 from dripstone.core.errors import UsageError
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, short, table
+from dripstone.view.output import Output, count, plain, table, wrap
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
+
+ID_DIGITS = 12
+MIN_DIGITS = 4
 
 
 @click.group("data")
@@ -35,10 +39,22 @@ def list_rows(project: str, format: str) -> None:
     """Every pending and quarantined row, with the reason."""
     _, repository = open_store(project)
     rows = list(waiting_rows(repository))
-    shown = [[row["status"], str(row["number"]), short(row["id"]), str(row["target"]), row["reason"]] for row in rows]
-    human = table(["status", "entry", "id", "label", "reason"], shown) if rows else "no row is waiting"
     value = [{key: row[key] for key in ("id", "status", "number", "target", "origin", "reason")} for row in rows]
-    Output(format).data(value, human)
+    Output(format).data(value, _to_text(rows))
+
+
+def _to_text(rows: list[dict[str, Any]]) -> str:
+    """Rows that one entry set aside for one reason stand together under it."""
+    groups: dict[tuple[str, int, str], list[list[str]]] = {}
+    for row in rows:
+        place = groups.setdefault((row["status"], row["number"], row["reason"]), [])
+        place.append([row["id"][:ID_DIGITS], str(row["target"]), row["origin"]])
+    parts = [
+        f"{count(len(found), 'row')} {status} since entry {number}\n{wrap(plain(reason), '  ')}\n"
+        + textwrap.indent(table(["id", "label", "origin"], found), "  ")
+        for (status, number, reason), found in groups.items()
+    ]
+    return "\n\n".join(parts) or "no row is waiting"
 
 
 @command.command("admit")
@@ -75,14 +91,28 @@ def _move(
     if not (ids or number is not None or everything):
         raise UsageError("no row is named", remedy="name ids, or use --update N or --all")
     _, repository = open_store(project)
-    chosen = [
-        row["place"]
-        for row in waiting_rows(repository)
-        if status in (None, row["status"])
-        and (everything or row["number"] == number or any(row["id"].startswith(given) for given in ids))
-    ]
+    rows = [row for row in waiting_rows(repository) if status in (None, row["status"])]
+    named = {full for given in ids for full in _find_id(given, rows, status)}
+    chosen = [row["place"] for row in rows if everything or row["number"] == number or row["id"] in named]
     entry = move(repository, chosen)
     Output(format).data({"number": entry.number, "rows": len(chosen), "reason": entry.reason}, entry.reason)
+
+
+def _find_id(given: str, rows: list[dict[str, Any]], status: str | None) -> set[str]:
+    """The id that a person means: a whole one, or the first digits (4 at least) of one alone."""
+    ids = {row["id"] for row in rows}
+    if given in ids:
+        return {given}
+    found = {full for full in ids if full.startswith(given)} if len(given) >= MIN_DIGITS else set()
+    if not found:
+        raise UsageError(
+            f"no {status or 'waiting'} row has the id {given!r}",
+            remedy="see 'dripstone data list' for the rows that are waiting",
+            kind="usage.rows",
+        )
+    if len(found) > 1:
+        raise UsageError(f"{given!r} fits the ids of {len(found)} rows", remedy="give more digits", kind="usage.rows")
+    return found
 
 
 def waiting_rows(repository: Repository) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import click
 
 from dripstone.view.options import format_option, open_learner
-from dripstone.view.output import Output, short, table
+from dripstone.view.output import Output, count, short, table
+
+MAX_FLIPS = 20
 
 
 @click.command("diff")
@@ -17,14 +22,34 @@ def command(project: str, old: str, new: str, format: str) -> None:
     """Changed tensors by block, and the answers that flipped on trusted rows, from V to W."""
     learner = open_learner(project)
     found = learner.diff(learner.repository.resolve(old), learner.repository.resolve(new))
-    tensors = table(
-        ["block", "tensor", "elements changed"],
-        [[t["block"], t["name"], f"{t['changed']:,} of {t['elements']:,}"] for t in found["tensors"]],
-    )
+    parts = [f"{short(found['old'])} -> {short(found['new'])}", _tensors(found["tensors"]), _flips(found)]
+    Output(format).data(found, "\n\n".join(parts))
+
+
+def _tensors(changed: list[dict[str, Any]]) -> str:
+    if not changed:
+        return "no tensor differs"
+    rows = [[t["block"], t["name"], f"{t['changed']:,}", f"{t['elements']:,}"] for t in changed]
+    return table(["block", "tensor", "changed", "elements"], rows)
+
+
+def _flips(found: dict[str, Any]) -> str:
+    """How many answers flipped, and which to which, the commonest first."""
     flips = found["flips"]
-    human = (
-        f"{short(found['old'])} -> {short(found['new'])}\n{tensors}\n"
-        f"on {flips['rows']} trusted rows: {flips['better']} got right, {flips['worse']} got wrong, "
+    if not flips["rows"]:
+        return "no trusted rows to compare answers on"
+    total = (
+        f"on {count(flips['rows'], 'trusted row')}: {flips['better']} now right, {flips['worse']} now wrong, "
         f"{flips['other']} wrong in another way"
     )
-    Output(format).data(found, human)
+    kinds = Counter((str(f["target"]), _answer(f["old"]), _answer(f["new"])) for f in flips["flipped"])
+    if not kinds:
+        return total
+    rows = [[*kind, f"{number:,}"] for kind, number in kinds.most_common(MAX_FLIPS)]
+    rest = len(kinds) - len(rows)
+    more = f"\nand {count(rest, 'other kind')} of flips; --format json has all" if rest else ""
+    return f"{total}\n{table(['label', short(found['old']), short(found['new']), 'rows'], rows)}{more}"
+
+
+def _answer(label: str | int | None) -> str:
+    return "-" if label is None else str(label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dripstone.view.options import format_option, open_learner
-from dripstone.view.output import Output, short, table
+from dripstone.view.output import Output, count, short, table
 
 
 @click.command("evaluate")
@@ -19,7 +19,6 @@ def command(project: str, file: str, version: str, format: str) -> None:
     result = learner.evaluate(file, learner.repository.resolve(version))
     metrics = result["metrics"]
     slices = table(["slice", "accuracy"], [[name, f"{value:.4f}"] for name, value in metrics["by_slice"].items()])
-    human = (
-        f"accuracy {metrics['accuracy']:.4f} on {result['examples']} rows, version {short(result['version'])}\n{slices}"
-    )
+    rows = count(result["examples"], "row")
+    human = f"accuracy {metrics['accuracy']:.4f} on {rows}, version {short(result['version'])}\n\n{slices}"
     Output(format).data(result, human)

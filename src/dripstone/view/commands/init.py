@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dripstone.view.options import format_option, parse_arguments, set_option
-from dripstone.view.output import Output, short
+from dripstone.view.output import Output, count, short
 
 
 @click.command("init")
 @click.argument("folder", metavar="DIR")
 @click.option("--model", "factory", required=True, metavar="FACTORY", help="As dripstone.models:text_classifier.")
 @click.option(
-    "--model-arg", "arguments", multiple=True, callback=parse_arguments, metavar="K=V", help="Factory's argument."
+    "--model-arg",
+    "arguments",
+    multiple=True,
+    callback=parse_arguments,
+    metavar="K=V",
+    help="An argument of the factory, as encoder=FOLDER or hidden=[64].",
 )
 @click.option("--task", default="classification", show_default=True, help="What an example means.")
 @click.option("--input", "columns", multiple=True, metavar="COL", help="Column of the inputs; several make a vector.")
@@ -38,7 +44,10 @@ def command(
     settings: dict[str, str],
     format: str,
 ) -> None:
-    """Make a project in DIR and its first version, trained on --data where it is given."""
+    """Make a project in DIR and its first version, trained on --data where it is given.
+
+    With -C, DIR is inside that folder; FILEs are relative to the working directory.
+    """
     from dripstone.learner import Learner
     from dripstone.models.factory import ModelSpec, build
 
@@ -58,6 +67,7 @@ def command(
     manifest = learner.repository.manifest(entry.version)
     out.data(
         {"project": str(learner.project), "version": entry.version, "number": 1, "labels": manifest.labels},
-        f"version {short(entry.version)} of {learner.project} is live; it knows {len(manifest.labels)} labels",
+        f"version {short(entry.version)} of {learner.project} is live; it knows {count(len(manifest.labels), 'label')}",
     )
-    out.note(f"next: dripstone -C {learner.project} update FILE")
+    folder_option = "" if learner.project == Path() else f" -C {shlex.quote(str(learner.project))}"
+    out.note(f"next: dripstone{folder_option} update FILE")

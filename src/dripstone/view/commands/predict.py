@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dripstone.view.options import format_option, open_learner
-from dripstone.view.output import Output
+from dripstone.view.output import Output, plain
 
 
 @click.command("predict")
@@ -21,4 +21,4 @@ def command(project: str, file: str, version: str, format: str) -> None:
     learner = open_learner(project)
     rows = [row.inputs for row in read(file, learner.config.task, labelled=False)]
     for row in learner.predict_scores(rows, learner.repository.resolve(version)):
-        out.data(row, f"{row['prediction']}\t{max(row['scores'].values()):.4f}")
+        out.data(row, f"{plain(str(row['prediction']))}\t{max(row['scores'].values()):.4f}")

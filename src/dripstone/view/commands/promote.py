@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, short
+from dripstone.view.output import Output, plain, short
 
 
 @click.command("promote")
@@ -20,4 +20,4 @@ def command(project: str, version: str, reason: str, format: str) -> None:
     _, repository = open_store(project)
     entry = promote(repository, repository.resolve(version), reason)
     value = {"number": entry.number, "version": entry.version, "event": entry.event, "reason": entry.reason}
-    Output(format).data(value, f"version {short(entry.version)} is live, promoted by hand: {entry.reason}")
+    Output(format).data(value, f"version {short(entry.version)} is live, promoted by hand: {plain(entry.reason)}")

@@ -17,6 +17,7 @@ def command(project: str, version: str | None, format: str) -> None:
     from dripstone.update.moves import revert
 
     _, repository = open_store(project)
+    left = repository.log.head().version
     entry = revert(repository, version and repository.resolve(version))
     value = {"number": entry.number, "version": entry.version, "event": entry.event, "reason": entry.reason}
-    Output(format).data(value, f"version {short(entry.version)} is live ({entry.reason})")
+    Output(format).data(value, f"version {short(entry.version)} is live again, in place of {short(left)}")

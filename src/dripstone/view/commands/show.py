@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, short, table
+from dripstone.view.output import Output, count, fields, moment, plain, table, wrap
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
@@ -21,26 +21,32 @@ def command(project: str, version: str, format: str) -> None:
     """What moved in version V, from which rows, and how it was judged."""
     _, repository = open_store(project)
     facts = read_version(repository, repository.resolve(version))
+    Output(format).data(facts, _to_text(facts))
+
+
+def _to_text(facts: dict[str, Any]) -> str:
+    labels = facts["labels"]
+    some = ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")
+    judged = [
+        wrap(plain(f"{record['verdict']}: {record['reason']}"), f"  {moment(record['time'])}  ")
+        for record in facts["records"]
+    ]
+    values = {
+        "version": facts["version"] + (" (live)" if facts["live"] else ""),
+        "parent": facts["parent"] or "-",
+        "factory": facts["factory"],
+        "selection": facts["selection"],
+        "labels": f"{len(labels)}: {some}" if labels else "none yet",
+    }
+    if facts["records"]:
+        rows, bytes_ = facts["records"][0]["examples"], facts["records"][0]["delta_bytes"]
+        values["trained"] = f"{count(rows['trained'], 'row')}, {rows['replayed']} replayed, {bytes_:,} bytes stored"
     tensors = table(
         ["changed tensor", "shape", "encoding"],
         [[t["name"], "x".join(map(str, t["shape"])) or "scalar", t["encoding"]] for t in facts["changed"]],
     )
-    judged = [f"  {r['time']}  {r['verdict']}: {r['reason']}" for r in facts["records"]] or ["  never judged"]
-    human = "\n".join(
-        [
-            f"version    {facts['version']}",
-            f"parent     {short(facts['parent'])}",
-            f"selection  {facts['selection']}",
-            f"labels     {len(facts['labels'])}: {', '.join(map(str, facts['labels'][:8]))}"
-            + (" ..." if len(facts["labels"]) > 8 else ""),
-            f"factory    {facts['factory']}",
-            f"live       {'yes' if facts['live'] else 'no'}",
-            "judged",
-            *judged,
-            tensors,
-        ]
-    )
-    Output(format).data(facts, human)
+    verdicts = "\n".join(["judged (UTC)", *judged]) if judged else "never judged"
+    return "\n\n".join([fields(values), verdicts, tensors])
 
 
 def read_version(repository: Repository, version: str) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, short
+from dripstone.view.output import Output, count, fields, moment, short
 
 if TYPE_CHECKING:
     from dripstone.core.records import LogEntry, Update
@@ -20,20 +21,26 @@ if TYPE_CHECKING:
 def command(project: str, format: str) -> None:
     """What is live, pending, quarantined; how many rows a decision needs; what to do next."""
     _, repository = open_store(project)
-    status = read_status(repository)
-    needed = status["rows_needed"]
-    lines = [
-        f"live         {short(status['version'])}, entry {status['number']} of {status['time']}, "
-        f"{status['labels']} labels",
-        f"pending      {status['pending']} rows" + (f"; about {needed} more labelled rows decide" if needed else ""),
-        f"quarantined  {status['quarantined']} rows",
-        f"next         {status['next']}",
-    ]
-    Output(format).data(status, "\n".join(lines))
+    status = read_status(repository, "dripstone" if project == "." else f"dripstone -C {shlex.quote(project)}")
+    Output(format).data(status, _to_text(status))
 
 
-def read_status(repository: Repository) -> dict[str, Any]:
-    """The facts, as the JSON form has them."""
+def _to_text(status: dict[str, Any]) -> str:
+    needed, last = status["rows_needed"], status["last"]
+    values = {
+        "live": f"{short(status['version'])}, {count(status['labels'], 'label')}",
+        "log": f"entry {status['number']}, {moment(status['time'])} UTC",
+        "last update": f"{last['verdict']}: {last['reason']}" if last else "none yet",
+        "pending": count(status["pending"], "row")
+        + (f"; about {count(needed, 'more labelled row')} would decide" if needed else ""),
+        "quarantined": count(status["quarantined"], "row"),
+    }
+    # The command stays in one line, to be copied.
+    return f"{fields(values)}\n{'next':<11}  {status['next']}"
+
+
+def read_status(repository: Repository, dripstone: str = "dripstone") -> dict[str, Any]:
+    """The facts, as the JSON form has them; ``dripstone`` is how the next command begins."""
     head = repository.log.head()
     book = repository.read_book(head.book) if head.book else None
     pending = len(book.pending) if book else 0
@@ -50,7 +57,7 @@ def read_status(repository: Repository) -> dict[str, Any]:
         "quarantined": quarantined,
         "rows_needed": report.evidence.rows_needed if waiting and report is not None else None,
         "last": None if last is None else {"number": last.number, "verdict": last.verdict, "reason": last.reason},
-        "next": _next(head.number, pending, quarantined),
+        "next": _next(dripstone, head.number, pending, quarantined),
     }
 
 
@@ -60,11 +67,11 @@ def _report(repository: Repository, entry: LogEntry) -> Update | None:
     return repository.read_record(entry.candidate, entry.number, entry.nonce)
 
 
-def _next(number: int, pending: int, quarantined: int) -> str:
+def _next(dripstone: str, number: int, pending: int, quarantined: int) -> str:
     if number == 1:
-        return "dripstone update FILE"
+        return f"{dripstone} update FILE"
     if quarantined:
-        return "dripstone data list, then admit or drop the quarantined rows"
+        return f"{dripstone} data list, then admit or drop the quarantined rows"
     if pending:
-        return "dripstone update FILE, with more labelled rows"
-    return "dripstone serve, or dripstone update FILE"
+        return f"{dripstone} update FILE, with more labelled rows"
+    return f"{dripstone} serve, or {dripstone} update FILE"

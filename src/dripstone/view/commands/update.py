@@ -6,7 +6,7 @@ import click
 
 from dripstone.core.records import Update
 from dripstone.view.options import format_option, open_learner, set_option
-from dripstone.view.output import Output, short
+from dripstone.view.output import Output, count, fields, plain, short, wrap
 from dripstone.view.progress import follow
 
 
@@ -31,22 +31,25 @@ def command(
     settings: dict[str, str],
     format: str,
 ) -> None:
-    """Learn from FILEs (.jsonl or .csv), if that does no harm."""
+    """Learn from FILEs (.jsonl, .ndjson or .csv), if that does no harm."""
     flags = {"select.selection": select, "train.optimizer": optimizer, "curate.policy": curate, "gate.mode": gate}
     chosen = {**settings, **{name: value for name, value in flags.items() if value is not None}}
     out = Output(format)
     learner = open_learner(ctx.obj, chosen)
     update = follow(learner.update_events(files, dry_run=dry_run), show=format == "human")
     _warn(out, update)
-    out.data(to_json(update), to_text(update))
+    out.data(to_json(update), to_text(update, dry_run=dry_run))
     ctx.exit(exit_code(update, dry_run=dry_run))
 
 
 def exit_code(update: Update, *, dry_run: bool) -> int:
-    """0 promoted, unchanged or a dry run; 1 refused or undecided; 2 if every row was rejected."""
-    if update.examples.received and update.examples.rejected == update.examples.received:
-        return 0 if update.verdict == "unchanged" else 2
-    return 0 if dry_run or update.verdict in ("promoted", "unchanged") else 1
+    """0 promoted, unchanged or a dry run; 1 refused or undecided; 2 if there was no row to learn from but bad ones."""
+    rows = update.examples
+    if update.verdict in ("promoted", "unchanged"):
+        return 0
+    if rows.received and rows.rejected == rows.received and not rows.trained:
+        return 2
+    return 0 if dry_run else 1
 
 
 def to_json(update: Update) -> dict[str, object]:
@@ -57,30 +60,30 @@ def to_json(update: Update) -> dict[str, object]:
     return tree
 
 
-def to_text(update: Update) -> str:
-    """The report for a person."""
+def to_text(update: Update, *, dry_run: bool = False) -> str:
+    """The report for a person. Of a dry run no row waits afterwards, and the reason says all of its verdict."""
     rows, cost = update.examples, update.cost
     old, new = update.metrics.champion.accuracy, update.metrics.candidate.accuracy
-    lines = [f"{update.verdict}: {update.reason}"]
+    values = {}
     if update.version:
+        values["version"] = f"{short(update.version)} from {short(update.parent)}, delta {update.delta_bytes:,} bytes"
+    if update.selection:
         share = update.parameters.trained / max(update.parameters.total, 1)
-        lines.append(
-            f"  version    {short(update.version)} from {short(update.parent)}, {update.selection}, "
-            f"{share:.1%} of {update.parameters.total:,} parameters, delta {update.delta_bytes:,} bytes"
-        )
-    lines.append(
-        f"  rows       {rows.received} received, {rows.rejected} rejected, {rows.trained} trained, {rows.replayed} "
-        f"replayed, {rows.held_out} held out, {rows.pending} pending, {rows.quarantined} quarantined"
+        values["moved"] = f"{update.selection}, {share:.1%} of {update.parameters.total:,} parameters"
+    values["rows"] = (
+        f"{rows.received:,} received, {rows.rejected:,} rejected, {rows.trained:,} trained, "
+        f"{rows.replayed:,} replayed, {rows.held_out:,} held out"
     )
+    if not dry_run:
+        values["waiting"] = f"{rows.pending:,} pending, {rows.quarantined:,} quarantined"
     if old is not None and new is not None:
-        lines.append(f"  accuracy   {old:.4f} -> {new:.4f} on held-out rows")
-    lines.append(
-        f"  cost       {cost.cpu_seconds:.2f} CPU-s, {cost.wall_seconds:.2f} s, "
-        f"peak {cost.peak_memory_bytes / 2**20:,.0f} MiB"
-    )
-    return "\n".join(lines)
+        values["accuracy"] = f"{old:.4f} -> {new:.4f} on held-out rows"
+    memory = cost.peak_memory_bytes / 2**20
+    values["cost"] = f"{cost.cpu_seconds:.2f} CPU-s, {cost.wall_seconds:.2f} s, peak {memory:,.0f} MiB"
+    verdict = "" if dry_run and update.version is None else f"{update.verdict}: "
+    return wrap(verdict + plain(update.reason), rest="  ") + "\n" + fields(values, indent="  ")
 
 
 def _warn(out: Output, update: Update) -> None:
-    for reason, count in update.rejections.items():
-        out.warn(f"{count} rows rejected: {reason}")
+    for reason, number in update.rejections.items():
+        out.warn(f"{count(number, 'row')} rejected: {plain(reason)}")

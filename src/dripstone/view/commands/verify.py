@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output
+from dripstone.view.output import Output, count, plain
 
 
 @click.command("verify")
@@ -15,7 +15,8 @@ def command(ctx: click.Context, format: str) -> None:
     """Check every log entry, manifest, object and ledger page against its hash."""
     _, repository = open_store(ctx.obj)
     problems = list(repository.verify())
-    count = len(repository.versions())
-    human = "\n".join(problems) if problems else f"sound: {count} versions, every byte as it was written"
-    Output(format).data({"sound": not problems, "versions": count, "problems": problems}, human)
+    number = len(repository.versions())
+    sound = f"sound: {count(number, 'version')}, every byte as it was written"
+    human = "\n".join(map(plain, problems)) or sound
+    Output(format).data({"sound": not problems, "versions": number, "problems": problems}, human)
     ctx.exit(2 if problems else 0)

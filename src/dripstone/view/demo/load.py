@@ -35,9 +35,13 @@ class Server:
             said.append(line)
             if line.startswith("serving on "):
                 guard.cancel()
-                threading.Thread(target=stderr.read, daemon=True).start()
+                # A pipe that nobody reads would stop the server once it is full.
+                self._reader = threading.Thread(target=stderr.read, daemon=True)
+                self._reader.start()
                 return int(line.rsplit(":", 1)[1])
         guard.cancel()
+        self._process.wait()
+        self._close()
         raise DripstoneError("the server did not start", remedy="".join(said[-3:]).strip(), kind="serve.start")
 
     def __enter__(self) -> Server:
@@ -46,6 +50,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait(timeout=30)
+        self._reader.join()
+        self._close()
+
+    def _close(self) -> None:
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
 
 class Client:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dripstone.core.errors import DripstoneError
 from dripstone.core.records import Update
 from dripstone.learner import Learner
 from dripstone.stream.columns import to_inputs
@@ -20,7 +21,7 @@ from dripstone.update.champion import Champion
 from dripstone.view.demo.joint import train_jointly
 from dripstone.view.demo.load import Client, Server
 from dripstone.view.demo.stream import Stage, Stream
-from dripstone.view.output import Output, short, table
+from dripstone.view.output import Output, short, table, wrap
 from dripstone.view.progress import follow
 
 HEADER = ["stage", "verdict", "accuracy", "selection", "trained", "delta bytes", "CPU-s"]
@@ -40,7 +41,7 @@ class Ruler:
             self._features = features_of(champion.model, self.inputs)
         with torch.no_grad():
             best = answers(champion.model.head(self._features))
-        return [champion.task.labels[index] for index in best]
+        return [champion.task.labels[index] if index >= 0 else None for index in best]
 
     def accuracy(self, champion: Champion, labels: frozenset[str | int]) -> float:
         """Share of right answers on test rows of these labels."""
@@ -94,7 +95,7 @@ def _tell(stream: Stream, project: Path, out: Output) -> Result:
 def learn_stage(learner: Learner, ruler: Ruler, stage: Stage, out: Output) -> dict[str, Any]:
     update = follow(learner.update_events(stage.rows), show=out.format == "human")
     row = _row(stage.name, update, ruler.accuracy(learner.champion(), stage.labels))
-    out.note(f"{stage.name}: {update.verdict}; {update.reason}")
+    out.note(wrap(f"{stage.name}: {update.verdict}; {update.reason}", rest="  "))
     return row
 
 
@@ -125,7 +126,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def learn_poison(learner: Learner, ruler: Ruler, stream: Stream, out: Output) -> dict[str, Any]:
     update = follow(learner.update_events(stream.poison), show=out.format == "human")
-    out.note(f"shuffled labels: {update.verdict}; {update.reason}")
+    out.note(wrap(f"shuffled labels: {update.verdict}; {update.reason}", rest="  "))
     return _row("shuffled labels", update, ruler.accuracy(learner.champion(), stream.stages[-1].labels))
 
 
@@ -139,10 +140,11 @@ def check_revert(learner: Learner, ruler: Ruler, stream: Stream, out: Output) ->
     accuracy = ruler.accuracy(learner.champion(), stream.stages[-1].labels)
     learner.revert()
     same = torch.equal(_logits(learner.champion(), ruler), logits)
-    out.note(
+    found = (
         f"revert: version {short(entry.version)} was live again in {seconds * 1000:.0f} ms ({accuracy:.4f} on all "
         f"labels); a second revert came back, its answers {'the same bit for bit' if same else 'DIFFERENT'}"
     )
+    out.note(wrap(found, rest="  "))
     return {"version": entry.version, "seconds": seconds, "accuracy": accuracy, "same_bits": same}
 
 
@@ -157,19 +159,29 @@ def swap_under_load(learner: Learner, stream: Stream, out: Output, moves: int = 
     """Move ``live`` back and forth under a client that keeps asking a server."""
     inputs = [row["input"].tolist() if hasattr(row["input"], "tolist") else row["input"] for row in stream.test[:4]]
     with Server(learner.project) as server, Client(server.port, inputs) as client:
-        client.wait_for(learner.repository.log.head().version)
+        _await(client, learner.repository.log.head().version)
         delays = []
         for _ in range(moves):
             entry = learner.revert()
             began = time.perf_counter()
-            client.wait_for(entry.version)
+            _await(client, entry.version)
             delays.append(time.perf_counter() - began)
     requests = sum(client.versions.values()) + client.failed
-    out.note(
+    found = (
         f"swap: live moved {moves} times under a client; {requests} requests, {client.failed} failed, first answer of "
         f"the new version after {max(delays) * 1000:.0f} ms at most"
     )
+    out.note(wrap(found, rest="  "))
     return {"moves": moves, "requests": requests, "failed": client.failed, "seconds": delays}
+
+
+def _await(client: Client, version: str) -> None:
+    if not client.wait_for(version):
+        raise DripstoneError(
+            f"the server did not come to answer with version {short(version)}",
+            remedy="run the demo again on an idle machine",
+            kind="demo.swap",
+        )
 
 
 def compare_jointly(learner: Learner, stream: Stream, streamed: float) -> dict[str, Any]:
@@ -184,7 +196,7 @@ def compare_jointly(learner: Learner, stream: Stream, streamed: float) -> dict[s
 
 def _comparison(result: Result) -> str:
     joint = result.joint
-    return (
+    return wrap(
         f"all labels after the last honest stage: {joint['streamed']:.4f}; joint training once on the same "
         f"{joint['rows']:,} rows: closed form {joint['closed_form']:.4f}, network {joint['network']:.4f}"
     )

@@ -5,10 +5,10 @@ Larson et al., "An Evaluation Dataset for Intent Classification and Out-of-Scope
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from dripstone.core.errors import DataError
@@ -16,6 +16,17 @@ from dripstone.models.text import text_classifier
 from dripstone.view.demo.stream import Row, Stage, Stream
 
 MAX_FILE_BYTES = 64 * 2**20
+
+T = TypeVar("T")
+Domains = dict[str, list[str]]
+
+
+class Splits(msgspec.Struct, frozen=True):
+    """``data_full.json``: pairs of text and intent. Its out-of-scope questions are passed over."""
+
+    train: list[tuple[str, str]]
+    val: list[tuple[str, str]]
+    test: list[tuple[str, str]]
 
 
 def text_stream(encoder: str, data: Path, seed: int = 0) -> Stream:
@@ -30,13 +41,13 @@ def text_stream(encoder: str, data: Path, seed: int = 0) -> Stream:
     seed : int
         Of the shuffled labels and of the model.
     """
-    splits, domains = _read(data / "data_full.json"), _read(data / "domains.json")
+    splits, domains = _read(data / "data_full.json", Splits), _read(data / "domains.json", Domains)
     stages = []
     known: set[str] = set()
     for domain, intents in domains.items():
         known |= set(intents)
-        stages.append(Stage(domain, _rows(splits["train"], set(intents)), frozenset(known)))
-    poison = _rows(splits["val"], known)
+        stages.append(Stage(domain, _rows(splits.train, set(intents)), frozenset(known)))
+    poison = _rows(splits.val, known)
     shuffled = np.random.default_rng(seed).permutation(len(poison))
     mislabelled = [
         {"input": row["input"], "label": poison[i]["label"]} for row, i in zip(poison, shuffled, strict=True)
@@ -46,11 +57,11 @@ def text_stream(encoder: str, data: Path, seed: int = 0) -> Stream:
         lambda: text_classifier(encoder=encoder, seed=seed),
         stages,
         mislabelled,
-        _rows(splits["test"], known),
+        _rows(splits.test, known),
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: type[T]) -> T:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -60,9 +71,13 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     if len(content) > MAX_FILE_BYTES:
         raise DataError(f"{path} is larger than 64 MiB", remedy="name the folder of CLINC150 with --data")
-    tree: dict[str, Any] = json.loads(content)
-    return tree
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise DataError(
+            f"{path} is not CLINC150's: {error}", remedy="name the folder of CLINC150 with --data"
+        ) from None
 
 
-def _rows(pairs: list[list[str]], intents: set[str]) -> list[Row]:
+def _rows(pairs: list[tuple[str, str]], intents: set[str]) -> list[Row]:
     return [{"input": text, "label": intent} for text, intent in pairs if intent in intents]

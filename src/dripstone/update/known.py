@@ -1,0 +1,39 @@
+"""Known rows: what the live version has learned or is judged by, recognised by 16 bytes a row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from dripstone.core.examples import Example
+from dripstone.store.ledger import PageRow
+
+
+def known_rows(rows: Iterable[PageRow | Example]) -> np.ndarray:
+    """Hashes of id and target, [rows, 2] int64, sorted by the first."""
+    pairs = {_short_hash(row.id): _short_hash(repr(row.target)) for row in rows}
+    return np.array(sorted(pairs.items()), dtype=np.int64).reshape(-1, 2)
+
+
+def merge_known(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Both together; where an id is in both, the new target counts."""
+    kept = old[~np.isin(old[:, 0], new[:, 0])]
+    both = np.concatenate([kept, new])
+    return both[np.argsort(both[:, 0], kind="stable")]
+
+
+def _short_hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big", signed=True)
+
+
+def learned_target(known: np.ndarray, row_id: str) -> int | None:
+    """The hash of the label that the row was learned under, None if it was not."""
+    wanted = _short_hash(row_id)
+    place = int(np.searchsorted(known[:, 0], wanted))
+    return int(known[place, 1]) if place < len(known) and known[place, 0] == wanted else None
+
+
+def is_known(known: np.ndarray, row_id: str, target: object) -> bool:
+    return learned_target(known, row_id) == _short_hash(repr(target))
