@@ -1,7 +1,7 @@
 """The folder tree of the README, from the first line of each module's docstring.
 
-    python docs/tree.py          print the tree
-    python docs/tree.py --write  put it into README.md and README.zh-CN.md
+python docs/tree.py          print the tree
+python docs/tree.py --write  put it into README.md and README.zh-CN.md
 """
 
 from __future__ import annotations

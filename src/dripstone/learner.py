@@ -17,10 +17,11 @@ from dripstone.core.bits import to_raw
 from dripstone.core.config import FILE_NAME, Config, GateConfig, dump_config, load_config, short_settings
 from dripstone.core.errors import DataError, ModelError, UsageError
 from dripstone.core.events import Event, Finished
-from dripstone.core.examples import Example, Inputs, Label
+from dripstone.core.examples import Example, Label
 from dripstone.core.fork import named_tensors
 from dripstone.core.records import LogEntry, Spec, Update, now
 from dripstone.curate.policy import Policy
+from dripstone.curate.screen import inputs_reason
 from dripstone.gate.judge import accuracy
 from dripstone.gate.slices import slice_members
 from dripstone.models.classifier import Classifier
@@ -199,7 +200,7 @@ class Learner:
         return loaded
 
     def predict(self, inputs: Iterable[Any], version: str | None = None) -> list[Label]:
-        """The best label of each input (a text, numbers, an array or a tensor)."""
+        """The best label of each input: a text, numbers, an array, a tensor or an ``Example``."""
         return [row["prediction"] for row in self.predict_scores(inputs, version)]
 
     def predict_scores(self, inputs: Iterable[Any], version: str | None = None) -> list[dict[str, Any]]:
@@ -220,7 +221,7 @@ class Learner:
         champion = self.champion(version)
         if not champion.task.labels:
             raise UsageError("the live version knows no label yet", remedy="update it with labelled rows first")
-        rows = [to_inputs(value, f"input {number}") for number, value in enumerate(inputs, start=1)]
+        rows = [_to_row(value, number) for number, value in enumerate(inputs, start=1)]
         return predictions(_logits(champion, rows), champion.task.labels)
 
     def evaluate(self, source: Source, version: str | None = None) -> dict[str, Any]:
@@ -240,7 +241,7 @@ class Learner:
         rows = list(read(source, self.config.task))
         _check_targets(rows)
         targets = champion.task.encode([row.target for row in rows])
-        right = answers(_logits(champion, [row.inputs for row in rows])) == targets
+        right = answers(_logits(champion, rows)) == targets
         members = slice_members([str(row.target) for row in rows], [row.slice for row in rows])
         metrics = msgspec.to_builtins(accuracy(right & (targets >= 0), members))
         return {"version": champion.version, "examples": len(rows), "metrics": metrics}
@@ -361,7 +362,19 @@ def _first_version(
             )
 
 
-def _logits(champion: Champion, inputs: list[Inputs]) -> torch.Tensor:
-    features = features_of(champion.model, inputs)
+def _to_row(value: Any, number: int) -> Example:
+    if isinstance(value, Example):
+        return value
+    inputs = to_inputs(value, f"input {number}")
+    return Example(id="", inputs=inputs, origin=f"input {number}")
+
+
+def _logits(champion: Champion, rows: Sequence[Example]) -> torch.Tensor:
+    """[rows, classes]; a row that the model cannot take is named."""
+    preprocess = champion.model.preprocess
+    for row in rows:
+        if reason := inputs_reason(row.inputs, preprocess.kind, preprocess.accepted):
+            raise DataError(f"{row.origin}: {reason}", remedy="mend or remove that row", kind="data.value")
+    features = features_of(champion.model, [row.inputs for row in rows])
     with torch.no_grad():
         return champion.model.head(features) if len(features) else torch.empty(0, len(champion.task.labels))

@@ -83,7 +83,7 @@ CASES = [
         "undecided",
         "estimated gain +5.00 points on 60 held-out rows, not proven; non",
     ),
-    ("steady", answers(100, losses=1), answers(900), "undecided", "estimated gain -0.10 points on 1000 held-out rows"),
+    ("steady", answers(100, losses=1), answers(900), "undecided", "estimated gain -0.10 points on 1,000 held-out rows"),
     ("steady", answers(40, wins=30), NONE, "promoted", "gain proven: 30 of 40 fresh rows changed, evidence "),
     ("better", answers(40, wins=30), answers(60), "promoted", "gain proven: 30 of 40 fresh rows changed, evidence "),
     (

@@ -21,7 +21,7 @@ from dripstone.core.errors import ModelError, StoreError, UsageError
 from dripstone.core.fork import named_tensors
 from dripstone.core.records import LogEntry
 from dripstone.models import mlp
-from dripstone.serve.run import run, start_in_thread
+from dripstone.serve.run import bind
 from dripstone.store.repository import Repository
 
 CONFIG = Config(serve=ServeConfig(port=0, poll_ms=5, max_wait_ms=1, keep=2))
@@ -91,7 +91,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_serves_what_is_live(project) -> None:
-    with start_in_thread(project.path, CONFIG) as server:
+    with bind(project.path, CONFIG).start() as server:
         assert server.url == f"http://127.0.0.1:{server.port}"
         connection = http.client.HTTPConnection(server.host, server.port)
         status, headers, body = ask(connection)
@@ -131,7 +131,7 @@ def test_no_request_fails_or_is_torn_while_live_moves(project) -> None:
     replies: list[str] = []
     failures: list[str] = []
     moved = threading.Event()
-    with start_in_thread(project.path, CONFIG) as server:
+    with bind(project.path, CONFIG).start() as server:
         arguments = (project, server.port, moved, replies, failures)
         clients = [threading.Thread(target=hammer, args=arguments) for _ in range(2)]
         for client in clients:
@@ -152,7 +152,7 @@ def test_no_request_fails_or_is_torn_while_live_moves(project) -> None:
 
 
 def test_a_client_that_goes_away_hurts_nobody(project, caplog) -> None:
-    with start_in_thread(project.path, CONFIG) as server:
+    with bind(project.path, CONFIG).start() as server:
         with socket.create_connection((server.host, server.port)) as gone:
             gone.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
             time.sleep(0.05)
@@ -164,7 +164,7 @@ def test_a_client_that_goes_away_hurts_nobody(project, caplog) -> None:
 
 def test_a_large_upload_is_refused_and_the_connection_stays_usable(project) -> None:
     config = msgspec.structs.replace(CONFIG, serve=ServeConfig(port=0, max_bytes=1000))
-    with start_in_thread(project.path, config) as server:
+    with bind(project.path, config).start() as server:
         connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
         connection.request("POST", "/predict", body=b" " * 3_000_000)
         reply = connection.getresponse()
@@ -176,7 +176,7 @@ def test_a_large_upload_is_refused_and_the_connection_stays_usable(project) -> N
 
 
 def test_replies_are_sent_without_delay(project) -> None:
-    with start_in_thread(project.path, CONFIG) as server:
+    with bind(project.path, CONFIG).start() as server:
         listener = server._server.servers[0].sockets[0]
         assert listener.proto == socket.IPPROTO_TCP
 
@@ -189,7 +189,7 @@ def test_a_damaged_version_is_never_served(project) -> None:
     sound = file.read_bytes()
     file.chmod(0o600)
     file.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
-    with start_in_thread(project.path, CONFIG) as server:
+    with bind(project.path, CONFIG).start() as server:
         connection = http.client.HTTPConnection(server.host, server.port)
         project.move(damaged)
         wait_for(lambda: health(connection)["status"] == "degraded")
@@ -210,7 +210,7 @@ def test_a_damaged_version_is_never_served(project) -> None:
 def test_requests_that_have_begun_are_answered_at_the_end(project) -> None:
     slow = msgspec.structs.replace(CONFIG, serve=ServeConfig(port=0, max_wait_ms=600))
     replies = []
-    with start_in_thread(project.path, slow) as server:
+    with bind(project.path, slow).start() as server:
         connection = http.client.HTTPConnection(server.host, server.port)
         client = threading.Thread(target=lambda: replies.append(ask(connection)))
         client.start()
@@ -226,18 +226,18 @@ def test_a_taken_port_is_a_usage_error(project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"127.0.0.1 port {port}"):
-            start_in_thread(project.path, Config(serve=ServeConfig(port=port)))
+            bind(project.path, Config(serve=ServeConfig(port=port))).start()
 
 
 def test_what_cannot_be_loaded_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
-        run(tmp_path, CONFIG)
+        bind(tmp_path, CONFIG)
     project = Project(tmp_path)
     with pytest.raises(StoreError, match="no entry yet"):
-        run(tmp_path, CONFIG)
+        bind(tmp_path, CONFIG)
     project.move(project.version(1.0, None, task="regression"))
     with pytest.raises(ModelError, match="not served"):
-        run(tmp_path, CONFIG)
+        bind(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -246,7 +246,8 @@ def test_a_signal_ends_the_process_with_exit_code_0(project, number: signal.Sign
     (project.path / "dripstone.toml").write_text(dump_config(config))
     code = (
         "import sys; from pathlib import Path; from dripstone.core.config import load_config; "
-        "from dripstone.serve.run import run; run(Path(sys.argv[1]), load_config(Path(sys.argv[1])))"
+        "from dripstone.serve.run import bind; server = bind(Path(sys.argv[1]), load_config(Path(sys.argv[1]))); "
+        "print('serving on', server.url, file=sys.stderr, flush=True); server.run()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(project.path)],

@@ -103,7 +103,7 @@ def test_a_label_cannot_write_on_the_terminal(files, dripstone):
 ASKED = [
     (["predict", "empty.csv"], "empty.csv holds no rows"),
     (["predict", "gone.csv"], "there is no file gone.csv"),
-    (["predict", "nan.csv"], "not finite"),
+    (["predict", "nan.csv"], "nan.csv:2: the input holds NaN"),
     (["predict", "good.csv", "--version", "zz"], "'zz' is neither 'live' nor 4 to 64 hexadecimal digits"),
     (["evaluate", "nocolumn.csv"], "nocolumn.csv:2 has no column 'kind'"),
     (["evaluate", "good.csv", "--version", "abcdef"], "'abcdef' is no version of this store"),

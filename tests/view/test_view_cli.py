@@ -63,7 +63,7 @@ def test_every_command_has_help_and_a_format(name, command):
     assert command.help
     assert all(option.help for option in command.params if isinstance(option, click.Option))
     options = {text for option in command.params for text in option.opts}
-    assert "--format" in options or name == "serve"
+    assert "--format" in options
 
 
 def test_usage_errors_are_2(dripstone):

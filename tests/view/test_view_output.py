@@ -8,7 +8,8 @@ import click
 import pytest
 
 from dripstone.core.errors import DataError, RaceLostError
-from dripstone.view.output import Output, count, fields, moment, plain, report_error, short, table, wrap
+from dripstone.core.records import count
+from dripstone.view.output import Output, fields, moment, plain, report_error, short, table, wrap
 
 
 @pytest.fixture(autouse=True)

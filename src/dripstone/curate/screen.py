@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dripstone.core.examples import Example, Label
+from dripstone.core.examples import Example, Inputs, Label
 
 MAX_TEXT = 1_000_000
 MAX_LABEL = 200
@@ -54,7 +54,9 @@ def screen(
     result = Screened()
     label_type = next(map(_label_type, labels), None)
     for example in examples:
-        reason = _inputs_reason(example, kind, shapes) or _label_reason(example, label_type) or _weight_reason(example)
+        reason = (
+            inputs_reason(example.inputs, kind, shapes) or _label_reason(example, label_type) or _weight_reason(example)
+        )
         if reason:
             result.rejected.append((example, reason))
             continue
@@ -65,8 +67,14 @@ def screen(
     return result
 
 
-def _inputs_reason(example: Example, kind: str, shapes: Sequence[tuple[int, ...]]) -> str | None:
-    inputs = example.inputs
+def inputs_reason(inputs: Inputs, kind: str, shapes: Sequence[tuple[int, ...]]) -> str | None:
+    """Why a model of this kind cannot take these inputs; None if it can.
+
+    Examples
+    --------
+    >>> inputs_reason(np.array([np.nan]), "array", [(1,)])
+    'the input holds NaN or infinity'
+    """
     if isinstance(inputs, str):
         if kind != "text":
             return "the input is a text where this model takes numbers"

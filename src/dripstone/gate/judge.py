@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from dripstone.core.config import GateConfig
-from dripstone.core.records import Evidence, Metrics, MetricsPair, Verdict
+from dripstone.core.records import Evidence, Metrics, MetricsPair, Verdict, count
 from dripstone.gate.evidence import gain_evidence
 from dripstone.gate.sense import Sense
 from dripstone.gate.slices import OVERALL, Harm, find_harm, slice_members
@@ -136,8 +136,8 @@ def _decide(
     gain = _estimated_gain(fresh, trusted)
     if config.mode == "steady" and rows >= config.minimum and gain >= 0:
         return "promoted", (
-            f"no loss measured: {_no_harm(trusted)}, estimated gain {gain * 100:+.2f} points on {rows} held-out rows; "
-            "not proven"
+            f"no loss measured: {_no_harm(trusted)}, estimated gain {gain * 100:+.2f} points on "
+            f"{count(rows, 'held-out row')}; not proven"
         )
     return "undecided", _undecided_reason(rows, gain, evidence, config)
 
@@ -158,12 +158,12 @@ def _no_harm(trusted: Answers) -> str:
 def _undecided_reason(rows: int, gain: float, evidence: Evidence, config: GateConfig) -> str:
     if config.mode == "steady" and rows < config.minimum:
         return (
-            f"{rows} held-out rows of the {config.minimum} that a decision takes; about "
+            f"{count(rows, 'held-out row')} of the {config.minimum} that a decision takes; about "
             f"{_labelled(config.minimum - rows, config)} more labelled rows"
         )
     if rows == 0:
         return "there are no held-out rows to judge by yet; send more labelled rows"
-    start = f"estimated gain {gain * 100:+.2f} points on {rows} held-out rows, not proven"
+    start = f"estimated gain {gain * 100:+.2f} points on {count(rows, 'held-out row')}, not proven"
     if evidence.rows == 0:
         return f"{start}; none of them is fresh, and only fresh ones prove a gain: send more labelled rows"
     if evidence.rows_needed is None:

@@ -56,7 +56,8 @@ class RandomFourierFeatures(nn.Module):
     Attributes
     ----------
     projection : torch.nn.Parameter
-        [features, random_features] float32, standard normal. It never moves, yet it is a parameter, so that forks share it.
+        [features, random_features] float32, standard normal. It never moves, yet it is a parameter, so that forks
+        share it.
     phase : torch.nn.Parameter
         [random_features] float32, uniform from 0 to 2 pi; never moves either.
     width : torch.Tensor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,37 +26,43 @@ GRACE_SECONDS = 10
 BACKLOG = 2048
 
 
-def run(project: Path, config: Config) -> None:
-    """Serve what is live until SIGINT or SIGTERM; requests that have begun are answered first.
-
-    Must be called in the main thread. Says ``serving on http://HOST:PORT`` on stderr.
+@dataclass(slots=True)
+class Server:
+    """A server that listens and does not answer yet. Make one with ``bind``, then ``run`` or ``start`` it, once.
 
     Parameters
     ----------
-    project : pathlib.Path
-        The project's folder.
-    config : Config
-        ``store.path`` is relative to the project; port 0 of ``serve.port`` takes any free port.
-
-    Raises
-    ------
-    StoreError, ModelError
-        If the live version cannot be loaded.
-    UsageError
-        If the address cannot be listened on.
-
-    Examples
-    --------
-    >>> run(Path("no/such/project"), Config())
-    Traceback (most recent call last):
-    dripstone.core.errors.StoreError: no/such/project/store is no dripstone store...
+    host : str
+        Where it listens.
+    port : int
+        The port that it has.
+    url : str
+        ``http://HOST:PORT``.
     """
-    server = _make_server(project, config)
-    with _listen(config.serve) as listener:
-        sys.stderr.write(f"serving on {_address(listener)}\n")
-        sys.stderr.flush()
-        with _stop_on_signals(server):
-            server.run(sockets=[listener])
+
+    host: str
+    port: int
+    url: str
+    _listener: socket.socket
+    _server: uvicorn.Server
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM; requests that have begun are answered first. In the main thread only."""
+        with self._listener, _stop_on_signals(self._server):
+            self._server.run(sockets=[self._listener])
+
+    def start(self) -> Running:
+        """Serve in a thread, for tests and notebooks; returns once the server answers. Signals are left alone."""
+        thread = threading.Thread(
+            target=self._server.run, args=([self._listener],), name="dripstone-server", daemon=True
+        )
+        thread.start()
+        while not self._server.started:
+            if not thread.is_alive():
+                self._listener.close()
+                raise DripstoneError("the server did not start", remedy="see its log on stderr", kind="serve.start")
+            time.sleep(0.002)
+        return Running(self.host, self.port, self.url, self._server, thread)
 
 
 @dataclass(slots=True)
@@ -94,30 +99,33 @@ class Running:
         self.stop()
 
 
-def start_in_thread(project: Path, config: Config) -> Running:
-    """Serve in a thread, for demos and tests; returns once the server answers.
+def bind(project: Path, config: Config) -> Server:
+    """Load what is live and listen.
 
-    Parameters and errors are those of ``run``; signals are left alone.
+    Parameters
+    ----------
+    project : pathlib.Path
+        The project's folder.
+    config : Config
+        ``store.path`` is relative to the project; port 0 of ``serve.port`` takes any free port.
+
+    Raises
+    ------
+    StoreError, ModelError
+        If the live version cannot be loaded.
+    UsageError
+        If the address cannot be listened on.
 
     Examples
     --------
-    >>> with start_in_thread(Path("no/such/project"), Config()) as server:
-    ...     print(server.url)
+    >>> bind(Path("no/such/project"), Config())
     Traceback (most recent call last):
     dripstone.core.errors.StoreError: no/such/project/store is no dripstone store...
     """
     server = _make_server(project, config)
     listener = _listen(config.serve)
     host, port = listener.getsockname()[:2]
-    url = _address(listener)
-    thread = threading.Thread(target=server.run, args=([listener],), name="dripstone-server", daemon=True)
-    thread.start()
-    while not server.started:
-        if not thread.is_alive():
-            listener.close()
-            raise DripstoneError("the server did not start", remedy="see its log on stderr", kind="serve.start")
-        time.sleep(0.002)
-    return Running(host, port, url, server, thread)
+    return Server(host, port, _address(listener), listener, server)
 
 
 def _make_server(project: Path, config: Config) -> uvicorn.Server:

@@ -92,7 +92,7 @@ def _column(record: Mapping[str, Any], name: str, origin: str) -> Any:
     except KeyError:
         raise DataError(
             f"{origin} has no column {name!r}, only {_listed(record)}",
-            remedy="rename the column, or set the task's columns in dripstone.toml",
+            remedy="rename it, or name the right one: task.input, task.target ... in dripstone.toml, --input at init",
             kind="data.column",
         ) from None
 

@@ -88,7 +88,8 @@ def commit(
         cap=config.gate.pending,
         held_out=hashes(repository.holdout_key, start.held_out_file),
     )
-    update = _report(champion, batch, start, outcome, book, None if silent else number)
+    after = start.book if start.dry_run else book
+    update = _report(champion, batch, start, outcome, after, None if silent else number)
     if not silent:
         _append(repository, config, champion, outcome, update, number, digest, book)
     return update

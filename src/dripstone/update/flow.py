@@ -18,7 +18,9 @@ from dripstone.core.config import Config
 from dripstone.core.errors import DivergedError, RaceLostError
 from dripstone.core.events import Event
 from dripstone.core.examples import Example
+from dripstone.curate.policy import parse_policy
 from dripstone.curate.screen import Screened, screen
+from dripstone.select.selection import Selection
 from dripstone.store.ledger import Array, Book, PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
@@ -83,6 +85,8 @@ def run_first(
 def _run(
     repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example], start: Start
 ) -> Iterator[Event]:
+    selection = choose_selection(config, champion)
+    parse_policy(config.curate.policy)  # a word that is not known is an error, also where nothing comes of it
     screened, start.held_out_file = _screen(champion, arrived, start)
     kept = len(screened.kept) + len(start.held_out_file)
     yield events.Screened(kept + len(screened.rejected), kept, screened.reasons())
@@ -100,7 +104,7 @@ def _run(
     elif not batch.training():
         outcome = Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
     else:
-        outcome = yield from _learn(repository, config, champion, batch, start)
+        outcome = yield from _learn(repository, config, champion, selection, batch, start)
     yield events.Finished(commit(repository, config, champion, batch, start, outcome))
 
 
@@ -131,9 +135,8 @@ def _nothing_to_learn(batch: Batch) -> Outcome:
 
 
 def _learn(
-    repository: Repository, config: Config, champion: Champion, batch: Batch, start: Start
+    repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
-    selection = choose_selection(config, champion)
     training = batch.training()
     encoding = yield from encode_batch(champion, selection, training, batch.fresh())
     asked = config.gate.mode != "off" and not start.dry_run

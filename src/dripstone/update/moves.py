@@ -9,7 +9,7 @@ from itertools import takewhile
 import msgspec
 
 from dripstone.core.errors import UsageError
-from dripstone.core.records import EntryEvent, LogEntry, now
+from dripstone.core.records import EntryEvent, LogEntry, count, now
 from dripstone.store.ledger import Book, PendingRow, QuarantineGroup
 from dripstone.store.repository import Repository
 from dripstone.update.bookkeeping import without_places
@@ -103,7 +103,7 @@ def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
         head.number + 1,
         head.version,
         "data",
-        f"{len(pending)} quarantined rows admitted",
+        f"{count(len(pending), 'quarantined row')} admitted",
         msgspec.structs.replace(rest, pending=[*rest.pending, *pending]),
     )
 
@@ -116,7 +116,12 @@ def drop(repository: Repository, rows: Iterable[Place]) -> LogEntry:
     chosen = set(rows) & waiting
     _require(chosen)
     return _append(
-        repository, head.number + 1, head.version, "data", f"{len(chosen)} rows dropped", without_places(book, chosen)
+        repository,
+        head.number + 1,
+        head.version,
+        "data",
+        f"{count(len(chosen), 'row')} dropped",
+        without_places(book, chosen),
     )
 
 

@@ -132,7 +132,9 @@ def judge_candidate(
         features=torch.cat([part for part in (trusted_features, fresh_features) if len(part)] or [trusted_features]),
         statistics=candidate.statistics if _head_alone(candidate) else None,
     )
-    return Outcome(judgement.verdict, judgement.reason, candidate, stored, judgement, next_state)
+    first = start.number == 0 and judgement.verdict == "promoted"
+    reason = "the first version; nothing was live that it could harm" if first else judgement.reason
+    return Outcome(judgement.verdict, reason, candidate, stored, judgement, next_state)
 
 
 @dataclass(frozen=True, slots=True)

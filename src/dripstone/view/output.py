@@ -183,14 +183,3 @@ def moment(time: str) -> str:
     '2026-01-31 08:35:54'
     """
     return time[:19].replace("T", " ")
-
-
-def count(number: int, noun: str) -> str:
-    """A number and its noun.
-
-    Examples
-    --------
-    >>> count(1, "row"), count(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dripstone.core.errors import UsageError
+from dripstone.core.records import count
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, count, plain, table, wrap
+from dripstone.view.output import Output, plain, table, wrap
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository

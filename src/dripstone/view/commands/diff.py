@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from dripstone.core.records import count
 from dripstone.view.options import format_option, open_learner
-from dripstone.view.output import Output, count, short, table
+from dripstone.view.output import Output, short, table
 
 MAX_FLIPS = 20
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from dripstone.core.records import count
 from dripstone.view.options import format_option, open_learner
-from dripstone.view.output import Output, count, short, table
+from dripstone.view.output import Output, short, table
 
 
 @click.command("evaluate")

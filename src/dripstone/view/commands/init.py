@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from dripstone.core.records import count
 from dripstone.view.options import format_option, parse_arguments, set_option
-from dripstone.view.output import Output, count, short
+from dripstone.view.output import Output, short
 
 
 @click.command("init")

@@ -19,6 +19,6 @@ def command(project: str, file: str, version: str, format: str) -> None:
 
     out = Output(format)
     learner = open_learner(project)
-    rows = [row.inputs for row in read(file, learner.config.task, labelled=False)]
+    rows = read(file, learner.config.task, labelled=False)
     for row in learner.predict_scores(rows, learner.repository.resolve(version)):
         out.data(row, f"{plain(str(row['prediction']))}\t{max(row['scores'].values()):.4f}")

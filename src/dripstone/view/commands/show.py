@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dripstone.core.records import count
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, count, fields, moment, plain, table, wrap
+from dripstone.view.output import Output, fields, moment, plain, table, wrap
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository

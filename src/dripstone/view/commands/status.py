@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dripstone.core.records import count
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, count, fields, moment, short
+from dripstone.view.output import Output, fields, moment, short
 
 if TYPE_CHECKING:
     from dripstone.core.records import LogEntry, Update

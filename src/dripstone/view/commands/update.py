@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from dripstone.core.records import Update
+from dripstone.core.records import Update, count
 from dripstone.view.options import format_option, open_learner, set_option
-from dripstone.view.output import Output, count, fields, plain, short, wrap
+from dripstone.view.output import Output, fields, plain, short, wrap
 from dripstone.view.progress import follow
 
 
