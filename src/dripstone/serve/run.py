@@ -30,6 +30,8 @@ BACKLOG = 2048
 class Server:
     """A server that listens and does not answer yet. Make one with ``bind``, then ``run`` or ``start`` it, once.
 
+    As a context manager it stops at the end: ``with bind(project, config).start() as server: ...``
+
     Parameters
     ----------
     host : str
@@ -45,52 +47,33 @@ class Server:
     url: str
     _listener: socket.socket
     _server: uvicorn.Server
+    _thread: threading.Thread | None = None
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM; requests that have begun are answered first. In the main thread only."""
         with self._listener, _stop_on_signals(self._server):
             self._server.run(sockets=[self._listener])
 
-    def start(self) -> Running:
+    def start(self) -> Server:
         """Serve in a thread, for tests and notebooks; returns once the server answers. Signals are left alone."""
-        thread = threading.Thread(
+        self._thread = threading.Thread(
             target=self._server.run, args=([self._listener],), name="dripstone-server", daemon=True
         )
-        thread.start()
+        self._thread.start()
         while not self._server.started:
-            if not thread.is_alive():
+            if not self._thread.is_alive():
                 self._listener.close()
                 raise DripstoneError("the server did not start", remedy="see its log on stderr", kind="serve.start")
             time.sleep(0.002)
-        return Running(self.host, self.port, self.url, self._server, thread)
-
-
-@dataclass(slots=True)
-class Running:
-    """A server in a thread of this process; as a context manager it stops at the end.
-
-    Parameters
-    ----------
-    host : str
-        Where it listens.
-    port : int
-        The port that it has.
-    url : str
-        ``http://HOST:PORT``.
-    """
-
-    host: str
-    port: int
-    url: str
-    _server: uvicorn.Server
-    _thread: threading.Thread
+        return self
 
     def stop(self) -> None:
-        """Answer the requests that have begun, then end. Stopping twice does nothing."""
+        """Answer the requests that have begun, then end what ``start`` began. Stopping twice does nothing."""
         self._server.should_exit = True
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> Server:
         return self
 
     def __exit__(
