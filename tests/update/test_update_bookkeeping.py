@@ -27,8 +27,8 @@ def waiting(*rows, page=PAGE, admitted=False):
 
 
 def end(batch, verdict, book=None, reason="why", number=3, cap=100, **more):
-    flags = {"spent": False, "keep_rows": False} | more
-    return settle(book or Book(), batch, "cd" * 32, number, verdict, reason, cap=cap, **flags)
+    flags = {"spent": False, "keep_rows": False, "share": 0.2} | more
+    return settle(book or Book(), batch, "cd" * 32, number, verdict, reason, cap=cap, **flags)[0]
 
 
 def reasons(batch):
@@ -167,10 +167,11 @@ def test_promoted_rows_leave_the_book():
 def test_undecided_rows_wait_with_their_first_number():
     book = Book(pending=waiting(row("1"), admitted=True))
     after = end(join([row("2")], book=book), "undecided", book)
-    assert [(p.row.id, p.page, p.number, p.admitted) for p in after.pending] == [
-        ("1", PAGE, 2, False),  # it has had its turn: nobody needs to admit it again
-        ("2", "cd" * 32, 3, False),
+    assert [(p.row.id, p.page, p.number, p.admitted, p.heard) for p in after.pending] == [
+        ("1", PAGE, 2, True, True),  # it has had its turn, and is still not asked whether it makes sense
+        ("2", "cd" * 32, 3, False, True),
     ]
+    assert not join([], book=after).has_news()
 
 
 def test_refused_rows_are_quarantined_where_they_stand():
@@ -186,14 +187,14 @@ def test_refused_rows_are_quarantined_where_they_stand():
 def test_a_refusal_that_is_not_the_rows_fault_keeps_them_pending():
     book = Book(pending=waiting(row("1"), admitted=True))
     after = end(join([row("2")], book=book), "refused", book, keep_rows=True)
-    assert [(p.row.id, p.admitted) for p in after.pending] == [("1", True), ("2", False)]
+    assert [(p.row.id, p.admitted, p.heard) for p in after.pending] == [("1", True, False), ("2", False, False)]
     assert after.quarantined == []
 
 
 def test_a_refused_batch_does_not_erase_the_pending_rows_it_contradicts():
     book = Book(pending=waiting(row("1", "good")))
     batch = join([row("1", "poison")], book=book)
-    batch.quarantine_arrived("nonsense")
+    batch.rows[0].quarantined = "nonsense"
     after = end(batch, "refused", book, keep_rows=True)
     assert [item.row.target for item in after.pending] == ["good"]
     assert [group.page for group in after.quarantined] == ["cd" * 32]
@@ -284,9 +285,9 @@ def test_an_unstorable_row_does_not_replace_a_pending_one():
 def test_counts():
     book = Book(pending=waiting(row("1")))
     batch = join([row("2"), row("2", "y")], book=book, rejected=[(row("3"), "bad")])
-    counts = count_rows(batch, end(batch, "undecided", book), trained=1, replayed=7)
+    counts = count_rows(batch, end(batch, "undecided", book), trained=1, replayed=7, dropped=4)
     assert (counts.received, counts.rejected, counts.pending, counts.quarantined) == (3, 2, 2, 0)
-    assert (counts.trained, counts.replayed, counts.held_out) == (1, 7, len(batch.fresh()))
+    assert (counts.trained, counts.replayed, counts.held_out, counts.dropped) == (1, 7, len(batch.fresh()), 4)
 
 
 def test_a_million_known_rows_are_looked_up_without_a_table():

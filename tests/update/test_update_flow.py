@@ -10,6 +10,7 @@ from dripstone.core.examples import is_held_out
 from dripstone.models import mlp
 from dripstone.models.factory import ModelSpec
 from dripstone.train.closed_form import Statistics
+from dripstone.update.moves import admit
 from learner_samples import (
     blobs,
     book_of,
@@ -190,14 +191,67 @@ def test_a_report_of_many_different_rejections_stays_small(tmp_path):
 
 
 def test_a_batch_that_is_all_held_out_waits(tmp_path):
-    learner = trained(tmp_path)
     settings = {"gate.holdout": 1 - 1e-12}
-    update = learner.update(blobs(5, seed=1), settings=settings)
+    learner = make(tmp_path, settings)
+    update = learner.update(blobs(5, seed=1))
     assert (update.verdict, update.version, update.examples.pending) == ("undecided", None, 10)
     assert "held out" in update.reason
-    assert learner.update(blobs(5, seed=1), settings=settings).verdict == "unchanged"
-    assert learner.update(blobs(30, seed=2)).promoted
-    assert book_of(learner).pending == []
+    assert learner.update(blobs(5, seed=1)).verdict == "unchanged"
+
+
+def test_the_share_of_held_out_rows_cannot_change(tmp_path):
+    learner = trained(tmp_path)
+    before = learner.log()[0].number
+    with pytest.raises(UsageError, match=r"gate\.holdout is 0\.05, where this store has held rows out at 0\.2"):
+        learner.update(blobs(30, seed=2), settings={"gate.holdout": 0.05})
+    assert learner.log()[0].number == before
+
+
+def test_wrong_rows_that_wait_are_refused_together(tmp_path):
+    learner = trained(tmp_path, {"gate.mode": "better"})
+    verdicts = [learner.update([row]).verdict for row in relabelled(blobs(20, seed=5))]
+    assert set(verdicts) == {"undecided", "refused"}
+    assert len(quarantined(learner)) > 30
+    assert len(book_of(learner).pending) < 10
+
+
+def test_rows_that_a_person_admitted_are_never_asked_again(tmp_path):
+    learner = trained(tmp_path, {"gate.mode": "better"})
+    learner.update(relabelled(blobs(10, seed=1)))
+    admit(learner.repository, quarantined(learner))
+    for seed in (2, 3):
+        assert learner.update(blobs(5, seed=seed)).verdict == "undecided"
+    assert quarantined(learner) == []
+
+
+def test_the_loop_does_not_pay_for_statistics_that_are_gone(tmp_path, monkeypatch):
+    learner = make(tmp_path, model=mlp(inputs=2, hidden=(8,), random_features=64))
+    assert learner.update(blobs(100, seed=0), select="suffix:1").promoted
+    monkeypatch.setattr("dripstone.update.training_state.learned_pages", None)  # the ledger is not read
+    assert learner.update(blobs(100, seed=1), select="suffix:1", gate="off").promoted
+
+
+def test_what_the_pending_rows_have_no_room_for_is_reported(tmp_path):
+    learner = trained(tmp_path, {"gate.mode": "better", "gate.pending": 15})
+    assert learner.update(blobs(5, seed=1)).examples.dropped == 0
+    update = learner.update(blobs(5, seed=2))
+    assert (update.verdict, update.examples.pending, update.examples.dropped) == ("undecided", 15, 5)
+
+
+def test_a_row_with_the_same_id_and_other_inputs_is_a_correction(tmp_path):
+    learner = make(tmp_path, {"task.id": "id"})
+    rows = [{**row, "id": str(number)} for number, row in enumerate(blobs(100, seed=0))]
+    assert learner.update(rows).promoted
+    moved = [{**row, "inputs": np.asarray(row["inputs"]) + 0.01} for row in rows]
+    update = learner.update(moved[:40])
+    assert update.examples.trained + update.examples.held_out == 40
+    assert learner.update(rows[40:]).verdict == "unchanged"
+
+
+def test_new_labels_are_named(tmp_path):
+    learner = make(tmp_path)
+    assert learner.update(blobs(100, seed=0)).new_labels == sorted({row["label"] for row in blobs(2, seed=0)})
+    assert learner.update(blobs(100, seed=1)).new_labels == []
 
 
 def test_training_that_diverges_harms_nobody_and_can_be_tried_again(tmp_path):

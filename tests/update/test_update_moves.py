@@ -169,7 +169,7 @@ def test_admitted_rows_have_one_turn(tmp_path):
     learner.update(relabelled(blobs(10, seed=1)))
     admit(learner.repository, quarantined(learner))
     assert learner.update(blobs(150, seed=0)).verdict == "undecided"
-    assert not any(item.admitted for item in book_of(learner).pending)
+    assert all(item.heard for item in book_of(learner).pending)
     assert learner.update(blobs(150, seed=0)).verdict == "unchanged"
 
 

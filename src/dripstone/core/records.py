@@ -36,7 +36,10 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 class ExampleCounts(msgspec.Struct, frozen=True):
-    """What became of the rows; ``received`` counts the new ones, the others every row that took part."""
+    """What became of the rows; ``received`` counts the new ones, the others every row that took part.
+
+    ``dropped`` rows were pending, and gave way to newer ones: they are in the ledger and nowhere else.
+    """
 
     received: int = 0
     rejected: int = 0
@@ -45,6 +48,7 @@ class ExampleCounts(msgspec.Struct, frozen=True):
     held_out: int = 0
     pending: int = 0
     quarantined: int = 0
+    dropped: int = 0
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -96,8 +100,8 @@ class Update(msgspec.Struct, frozen=True):
     """The report of one update: what ``dripstone update --format json`` prints.
 
     ``version`` is the candidate's id, None where none was trained. ``intrusion`` is the share of trusted rows to which
-    the candidate gives a label that the champion does not know. ``number`` is the entry in the store's log that
-    committed the update, None for a dry run.
+    the candidate gives a label that the champion does not know; ``new_labels`` are those labels. ``number`` is the
+    entry in the store's log that committed the update, None for a dry run.
     """
 
     version: str | None
@@ -109,6 +113,7 @@ class Update(msgspec.Struct, frozen=True):
     parameters: Parameters = Parameters()
     examples: ExampleCounts = ExampleCounts()
     rejections: dict[str, int] = {}
+    new_labels: list[str | int] = []
     metrics: MetricsPair = MetricsPair()
     intrusion: float = 0.0
     evidence: Evidence = Evidence()

@@ -128,13 +128,17 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PendingRow(msgspec.Struct, frozen=True):
-    """A row that waits since log entry ``number``. ``admitted``: a person has said that it makes sense."""
+    """A row that waits since log entry ``number``.
+
+    ``admitted``: a person has said that it makes sense. ``heard``: an update has taken it in already.
+    """
 
     page: str
     index: int
     number: int
     row: PageRow
     admitted: bool = False
+    heard: bool = False
 
 
 class QuarantineGroup(msgspec.Struct, frozen=True):
@@ -149,14 +153,16 @@ class QuarantineGroup(msgspec.Struct, frozen=True):
 class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The state of the data after a log entry.
 
-    ``tested`` counts the candidates that were put to the test for gain. ``held_out`` are digests of the held-out rows
-    that the store has seen.
+    ``tested`` counts the candidates that were put to the test for gain. ``held_out`` are keyed hashes of rows that are
+    held out whatever their hash says (``init --holdout``). ``share`` is the share of rows that their hash holds out; it
+    stays what it was for the first row.
     """
 
     pending: list[PendingRow] = []
     quarantined: list[QuarantineGroup] = []
     tested: int = 0
     held_out: list[bytes] = []
+    share: float | None = None
 
 
 _PAGE = msgspec.msgpack.Decoder(Page)

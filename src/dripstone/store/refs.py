@@ -38,6 +38,7 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._known = 0
 
     def head(self) -> LogEntry:
         """The current entry. Older ones are not read.
@@ -117,11 +118,21 @@ class Log:
     def last(self) -> int:
         """The head's number, 0 for an empty log.
 
+        The folder is listed the first time; afterwards only the numbers behind the one that was found are looked for,
+        so that following a long log costs what following a short one does.
+
         Raises
         ------
         StoreError
             ``store.corrupt`` if a number below it is missing.
         """
+        if not self._known or not is_there(self._path(self._known)):
+            self._known = self._listed_last()
+        while self._known and is_there(self._path(self._known + 1)):
+            self._known += 1
+        return self._known
+
+    def _listed_last(self) -> int:
         numbers = self.numbers()
         if not numbers:
             return 0

@@ -32,6 +32,7 @@ _MAX_ASSET_BYTES = 2**30
 _MAX_RECORD_BYTES = 2**24
 _KEY_BYTES = 32
 _STALE_SECONDS = 3600.0
+_STALE_BOOK_SECONDS = 60.0
 _NONCE = re.compile(r"[0-9A-Za-z]{1,64}")
 _RECORD = re.compile(r"([0-9]{6,})-([0-9A-Za-z]{1,64})\.json")
 _UPDATE = msgspec.json.Decoder(Update)
@@ -328,8 +329,11 @@ class Repository:
         return verify.find_problems(self)
 
     def sweep(self) -> int:
-        """Remove temporary files and superseded books older than an hour, and return how many files that were."""
-        return sweep(self.path, _STALE_SECONDS) + self._training.sweep_books(self.kept_books(), _STALE_SECONDS)
+        """Remove temporary files older than an hour and superseded books older than a minute; how many files that were.
+
+        A book is written right before the log entry that names it.
+        """
+        return sweep(self.path, _STALE_SECONDS) + self._training.sweep_books(self.kept_books(), _STALE_BOOK_SECONDS)
 
     def _record_path(self, version: str, number: int, nonce: str) -> Path:
         if not _NONCE.fullmatch(nonce):

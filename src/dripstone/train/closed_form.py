@@ -113,7 +113,7 @@ def add_rows(
     targets : torch.Tensor
         [rows] int64 class indices.
     weights : torch.Tensor
-        [rows] float, not negative.
+        [rows] float; a negative weight takes a row out again.
 
     Returns
     -------

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dripstone.core.errors import UsageError
 from dripstone.core.examples import Example, holdout_hash, is_held_out
 from dripstone.store.ledger import Book, PendingRow
-from dripstone.update.known import is_known, learned_target
+from dripstone.update.known import content_hash, is_known, learned_content
 from dripstone.update.lineage import Place
 
 KNOWN = "the row was learned already"
@@ -28,12 +29,14 @@ MAX_REASON = 300
 class BatchRow:
     """A row that takes part in an update.
 
-    ``origin`` is the ledger page and index it was carried over from, if any, ``since`` the log entry it waits from.
+    ``origin`` is the ledger page and index it was carried over from, if any, ``since`` the log entry it waits from;
+    ``admitted`` and ``heard`` are those of the pending row.
     """
 
     example: Example
     held_out: bool
     admitted: bool = False
+    heard: bool = False
     origin: Place | None = None
     since: int | None = None
     quarantined: str | None = None
@@ -43,8 +46,8 @@ class BatchRow:
 class Batch:
     """All rows of one update.
 
-    ``corrections`` holds ids that were learned under another label, ``replaced`` pending rows whose id came again with
-    another label.
+    ``corrections`` holds ids that were learned with another label, other inputs or another weight, ``replaced`` pending
+    rows whose id came again so.
     """
 
     rows: list[BatchRow] = field(default_factory=list)
@@ -54,7 +57,7 @@ class Batch:
     replaced: list[PendingRow] = field(default_factory=list)
 
     def corrected(self) -> set[str]:
-        """Ids whose learned label this batch replaces; a correction that is set aside replaces nothing."""
+        """Ids whose learned row this batch replaces; a correction that is set aside replaces nothing."""
         return {row.example.id for row in self.rows if row.quarantined is None} & self.corrections
 
     def arrived(self) -> set[str]:
@@ -74,20 +77,14 @@ class Batch:
         return [row.example for row in self.rows if row.held_out and row.quarantined is None]
 
     def has_news(self) -> bool:
-        """Whether any row came with this batch (or was admitted by a person), rather than with an earlier one."""
-        return any(row.origin is None or row.admitted for row in self.rows)
+        """Whether any row came with this batch, or was admitted by a person since the last one."""
+        return any(row.origin is None or (row.admitted and not row.heard) for row in self.rows)
 
     def quarantine_labels(self, labels: Iterable[object], reason: str) -> None:
         """Set aside every row of these labels."""
         wanted = set(labels)
         for row in self.rows:
             if row.example.target in wanted:
-                row.quarantined = reason
-
-    def quarantine_arrived(self, reason: str) -> None:
-        """Set aside every row that came with this batch; rows that wait since an earlier one stay."""
-        for row in self.rows:
-            if row.origin is None:
                 row.quarantined = reason
 
     def fingerprint(self) -> str:
@@ -98,6 +95,22 @@ class Batch:
                 digest.update(f"{row.example.id}\0{row.example.target!r}\0{row.example.weight!r}\0".encode())
                 digest.update(b"h" if row.held_out else b"t")
         return digest.hexdigest()
+
+
+def check_share(book: Book, share: float) -> None:
+    """Refuse a share of held-out rows other than the first one: a row's side must not change.
+
+    Raises
+    ------
+    UsageError
+        If ``share`` is another one than the book's.
+    """
+    if book.share is not None and book.share != share:
+        raise UsageError(
+            f"gate.holdout is {share:g}, where this store has held rows out at {book.share:g}; rows would change sides",
+            remedy=f"set gate.holdout to {book.share:g}, or make a new project",
+            kind="usage.holdout",
+        )
 
 
 def assemble(
@@ -140,7 +153,7 @@ def assemble(
             fresh_rows.append(row)
     _carry(batch, pending, latest, known, key, share, forced)
     batch.rows += [_batch_row(row, key, share, forced) for row in fresh_rows]
-    batch.corrections = {row.example.id for row in batch.rows if learned_target(known, row.example.id) is not None}
+    batch.corrections = {row.example.id for row in batch.rows if learned_content(known, row.example.id) is not None}
     return batch
 
 
@@ -149,9 +162,9 @@ def _why_not(row: Example, latest: dict[str, Example], pending: dict[str, Pendin
         return UNSTORABLE
     if latest[row.id] is not row:
         return SUPERSEDED
-    if is_known(known, row.id, row.target):
+    if is_known(known, row):
         return KNOWN
-    if row.id in pending and pending[row.id].row.target == row.target:
+    if row.id in pending and content_hash(pending[row.id].row) == content_hash(row):
         return PENDING
     return None
 
@@ -167,13 +180,13 @@ def _carry(
 ) -> None:
     """Pending rows take part again, but for those that the stream or the live version has overtaken.
 
-    A row that was sent again with the label it was learned under withdraws the correction that waits.
+    A row that was sent again just as it was learned withdraws the correction that waits.
     """
     for item in pending.values():
-        target = latest[item.row.id].target if item.row.id in latest else item.row.target
-        if is_known(known, item.row.id, target):
+        again = latest.get(item.row.id)
+        if is_known(known, again or item.row):
             continue
-        if target != item.row.target:
+        if again is not None and content_hash(again) != content_hash(item.row):
             batch.replaced.append(item)
         else:
             batch.rows.append(_batch_row(item.row.example(), key, share, forced, item))
@@ -195,7 +208,8 @@ def _batch_row(
     held_out = is_held_out(key, row.inputs, share) or (bool(forced) and _hash_bytes(key, row) in forced)
     if pending is None:
         return BatchRow(row, held_out)
-    return BatchRow(row, held_out, pending.admitted, (pending.page, pending.index), pending.number)
+    place = (pending.page, pending.index)
+    return BatchRow(row, held_out, pending.admitted, pending.heard, place, pending.number)
 
 
 def hashes(key: bytes, rows: Iterable[Example]) -> list[bytes]:

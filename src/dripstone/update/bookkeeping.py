@@ -19,6 +19,9 @@ MAX_REJECTED = 10_000
 
 MAX_DIMENSIONS = 8
 
+MAX_KEPT_BYTES = 2**26
+"""Inputs of pending, of trusted and of replayed rows that are kept beside the ledger, each."""
+
 
 def make_page(batch: Batch, parent: str | None, candidate: str | None) -> Page:
     """The ledger page of an update: its new rows in full, carried rows by reference, known rows not again."""
@@ -70,9 +73,12 @@ def settle(
     spent: bool,
     keep_rows: bool,
     cap: int,
+    share: float,
     held_out: Sequence[bytes] = (),
-) -> Book:
-    """The book after a verdict. A pending row whose correction was put aside waits as it was.
+) -> tuple[Book, int]:
+    """The book after a verdict, and how many pending rows it had no room for.
+
+    A pending row whose correction was put aside waits as it was.
 
     Parameters
     ----------
@@ -87,9 +93,11 @@ def settle(
     spent : bool
         The candidate was put to the test of gain.
     keep_rows : bool
-        A refusal that says nothing about the rows (training diverged): they are pending, and admitted ones still so.
+        A refusal that says nothing about the rows (training diverged): they are pending, and have not been heard.
     cap : int
-        The most pending rows; the oldest leave (the ledger keeps them).
+        The most pending rows, fewer where they are large; the oldest leave (the ledger keeps them).
+    share : float
+        Of the rows that their hash holds out.
     held_out : sequence of bytes
         Hashes of rows that are held out from now on, whatever their hash says.
     """
@@ -100,15 +108,31 @@ def settle(
             aside.append((row, place, row.quarantined or reason))
         elif verdict != "promoted":
             kept = PageRow.of(row.example, _role(row))
-            pending.append(PendingRow(*place, row.since or number, kept, row.admitted and keep_rows))
+            pending.append(PendingRow(*place, row.since or number, kept, row.admitted, heard=not keep_rows))
     ids = {row.example.id for row, _, _ in aside}
     restored = [item for item in batch.replaced if item.row.id in ids]
-    return Book(
-        pending=[*restored, *pending][-cap:],
+    waiting = [*restored, *pending]
+    room = affordable(cap, [item.row for item in waiting])
+    book = Book(
+        pending=waiting[len(waiting) - min(room, len(waiting)) :],
         quarantined=[*book.quarantined, *_groups([(place, why) for _, place, why in aside], number)],
         tested=book.tested + int(spent),
         held_out=[*book.held_out, *held_out],
+        share=share if book.share is None else book.share,
     )
+    return book, len(waiting) - len(book.pending)
+
+
+def affordable(cap: int, rows: Sequence[PageRow]) -> int:
+    """How many rows like these may be kept in one file: ``cap``, or fewer where they are large.
+
+    Examples
+    --------
+    >>> affordable(4000, [PageRow.of(Example("1", np.zeros((3, 224, 224)), "cat"), "train")] * 10)
+    111
+    """
+    total = sum(len(row.inputs) if isinstance(row.inputs, str) else len(row.inputs.data) for row in rows)
+    return min(cap, max(1, MAX_KEPT_BYTES * len(rows) // max(total, 1))) if rows else cap
 
 
 def without_places(book: Book, places: Container[Place]) -> Book:
@@ -142,7 +166,7 @@ def _groups(rows: Iterable[tuple[Place, str]], number: int) -> list[QuarantineGr
     return [QuarantineGroup(page, number, reason, indices) for (page, reason), indices in groups.items()]
 
 
-def count_rows(batch: Batch, book: Book, trained: int, replayed: int) -> ExampleCounts:
+def count_rows(batch: Batch, book: Book, trained: int, replayed: int, dropped: int) -> ExampleCounts:
     """The counts that an update reports; ``book`` is the one after the verdict."""
     return ExampleCounts(
         received=batch.received,
@@ -152,4 +176,5 @@ def count_rows(batch: Batch, book: Book, trained: int, replayed: int) -> Example
         held_out=len(batch.fresh()),
         pending=len(book.pending),
         quarantined=sum(len(group.indices) for group in book.quarantined),
+        dropped=dropped,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dripstone.core.config import Config
-from dripstone.core.examples import Example
+from dripstone.core.examples import Example, Label
 from dripstone.core.records import Evidence, LogEntry, MetricsPair, Parameters, Update, Verdict, now
 from dripstone.gate.judge import Judgement
 from dripstone.store.ledger import Book
@@ -21,6 +21,10 @@ from dripstone.update.champion import Champion
 from dripstone.update.meter import Meter
 
 MAX_REASONS = 50
+
+
+SWEEP_EVERY = 16
+"""Log entries between two clean-ups of superseded books and of what a killed writer left behind."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +80,7 @@ def commit(
     silent = start.dry_run or (unchanged and batch.only_repeats())
     digest = "" if silent else repository.write_page(page)
     again = lineage.quarantined_places(repository, start.book, batch.arrived())
-    book = bookkeeping.settle(
+    book, dropped = bookkeeping.settle(
         bookkeeping.without_places(start.book, again),
         batch,
         digest,
@@ -86,47 +90,44 @@ def commit(
         spent=spent,
         keep_rows=outcome.keep_rows,
         cap=config.gate.pending,
+        share=config.gate.holdout,
         held_out=hashes(repository.holdout_key, start.held_out_file),
     )
-    after = start.book if start.dry_run else book
-    update = _report(champion, batch, start, outcome, after, None if silent else number)
+    if start.dry_run:
+        book, dropped = start.book, 0
+    update = _report(champion, batch, start, outcome, book, dropped, None if silent else number)
     if not silent:
-        _append(repository, config, champion, outcome, update, number, digest, book)
+        _append(repository, update, outcome.next_state, digest, book)
+        if update.promoted:
+            repository.prune_states(keep=_recently_live(repository, config.store.keep_states))
+        if number % SWEEP_EVERY == 0:
+            repository.sweep()
     return update
 
 
-def _append(
-    repository: Repository,
-    config: Config,
-    champion: Champion,
-    outcome: Outcome,
-    update: Update,
-    number: int,
-    page: str,
-    book: Book,
-) -> None:
-    version = update.version
+def _append(repository: Repository, update: Update, next_state: TrainingState | None, page: str, book: Book) -> None:
+    version, number = update.version, update.number
+    assert update.parent is not None
+    assert number is not None
     nonce = secrets.token_hex(16)
     if version is not None:
         repository.write_candidate_page(version, page)
         repository.write_record(version, number, nonce, update)
-    if update.promoted and outcome.next_state is not None:
-        repository.write_state(outcome.next_state)
+    if update.promoted and next_state is not None:
+        repository.write_state(next_state)
     entry = LogEntry(
         number=number,
-        version=version if update.promoted and version else champion.version,
+        version=version if update.promoted and version else update.parent,
         event="init" if number == 1 else "update",
-        reason=outcome.reason,
+        reason=update.reason,
         nonce=nonce,
         time=update.time,
-        verdict=outcome.verdict,
+        verdict=update.verdict,
         candidate=version,
         page=page,
         book=repository.write_book(book),
     )
     repository.log.append(entry)
-    if update.promoted:
-        repository.prune_states(keep=_recently_live(repository, config.store.keep_states))
 
 
 def _recently_live(repository: Repository, count: int) -> set[str]:
@@ -138,6 +139,10 @@ def _recently_live(repository: Repository, count: int) -> set[str]:
     return versions
 
 
+def _new_labels(champion: Champion, candidate: Candidate | None) -> list[Label]:
+    return list(candidate.task.labels[len(champion.task.labels) :]) if candidate else []
+
+
 def _rejections(batch: Batch) -> dict[str, int]:
     """Rejected rows by reason, the commonest ones: a reason may quote its row, and a report has a bounded size."""
     counts = Counter(reason for _, reason in batch.rejected)
@@ -146,7 +151,9 @@ def _rejections(batch: Batch) -> dict[str, int]:
     return {**named, "other reasons": rest} if rest else named
 
 
-def _report(champion: Champion, batch: Batch, start: Start, outcome: Outcome, book: Book, number: int | None) -> Update:
+def _report(
+    champion: Champion, batch: Batch, start: Start, outcome: Outcome, book: Book, dropped: int, number: int | None
+) -> Update:
     candidate, judgement = outcome.candidate, outcome.judgement
     trained, replayed = (candidate.trained, candidate.replayed) if candidate else (0, 0)
     return Update(
@@ -158,7 +165,8 @@ def _report(champion: Champion, batch: Batch, start: Start, outcome: Outcome, bo
         selection=str(candidate.selection) if candidate else "",
         rungs=[candidate.rung] if candidate else [],
         parameters=candidate.parameters if candidate else Parameters(),
-        examples=bookkeeping.count_rows(batch, book, trained, replayed),
+        examples=bookkeeping.count_rows(batch, book, trained, replayed, dropped),
+        new_labels=_new_labels(champion, candidate),
         rejections=_rejections(batch),
         metrics=judgement.metrics if judgement else MetricsPair(),
         intrusion=judgement.intrusion if judgement else 0.0,

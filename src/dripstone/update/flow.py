@@ -9,7 +9,6 @@ crash at any moment therefore leaves the old state or the new one, and a lost ra
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -26,12 +25,12 @@ from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
 from dripstone.train.closed_form import Statistics
 from dripstone.update import training_state
-from dripstone.update.batch import KNOWN, PENDING, Batch, assemble
-from dripstone.update.candidate import choose_selection, encode_batch, train_candidate
+from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
+from dripstone.update.candidate import Candidate, Encoding, choose_selection, encode_batch, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.meter import Meter
-from dripstone.update.trial import batch_is_nonsense, judge_candidate, store_candidate, unlearned_rows
+from dripstone.update.trial import find_nonsense, judge_candidate, store_candidate, unlearned_rows
 
 
 def run_update(
@@ -90,6 +89,7 @@ def _run(
     screened, start.held_out_file = _screen(champion, arrived, start)
     kept = len(screened.kept) + len(start.held_out_file)
     yield events.Screened(kept + len(screened.rejected), kept, screened.reasons())
+    check_share(start.book, config.gate.holdout)
     batch = assemble(
         start.book,
         training_state.known_of(start.state),
@@ -137,40 +137,63 @@ def _nothing_to_learn(batch: Batch) -> Outcome:
 def _learn(
     repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
-    training = batch.training()
-    encoding = yield from encode_batch(champion, selection, training, batch.fresh())
-    asked = config.gate.mode != "off" and not start.dry_run
-    if asked and (reason := batch_is_nonsense(champion, batch, encoding, start.state, config)):
-        batch.quarantine_arrived(reason)
+    encoding = yield from encode_batch(champion, selection, batch.training(), batch.fresh())
+    if _asks(config, start) and (found := find_nonsense(champion, batch, encoding, start.state, config)):
+        rows, reason = found
+        for row in rows:
+            row.quarantined = reason
         return Outcome("refused", reason, keep_rows=True)
-    keep = np.ones(len(training), dtype=bool)
-    while True:
-        state = training_state.without_rows(start.state, batch.corrected())
-        statistics = _statistics(repository, champion, batch, state)
-        replay = [row.example() for row in state.replay]
-        try:
-            candidate = yield from train_candidate(
-                champion, selection, encoding, training, keep, replay, statistics, config
-            )
-        except DivergedError as error:
-            return Outcome("refused", f"{error.message}; {error.remedy}, the rows stay pending", keep_rows=True)
-        unlearned = unlearned_rows(champion, candidate, batch, encoding)
-        if not unlearned or not asked:
-            break
-        batch.quarantine_labels(unlearned, "the new label was not learned on half of its held-out rows")
-        keep = np.array([row.target not in unlearned for row in training]) & keep
-        if not keep.any():
-            reason = "no new label was learned on half of its held-out rows; they are quarantined"
-            return Outcome("refused", reason, keep_rows=True)
+    try:
+        candidate = yield from _train(repository, config, champion, selection, batch, encoding, start)
+    except DivergedError as error:
+        return Outcome("refused", f"{error.message}; {error.remedy}, the rows stay pending", keep_rows=True)
+    if candidate is None:
+        reason = "no new label was learned on half of its held-out rows; they are quarantined"
+        return Outcome("refused", reason, keep_rows=True)
     if start.dry_run:
         return Outcome("undecided", "dry run: trained, not judged, nothing changed", candidate)
     stored = store_candidate(repository, champion, candidate, batch)
     yield events.Stored(stored.version, stored.delta_bytes)
-    judged = replace(start, state=state)
-    return judge_candidate(repository, config, champion, candidate, stored, batch, encoding, judged)
+    return judge_candidate(repository, config, champion, candidate, stored, batch, encoding, start)
 
 
-def _statistics(repository: Repository, champion: Champion, batch: Batch, state: TrainingState) -> Statistics | None:
-    if not champion.solvable:
+def _asks(config: Config, start: Start) -> bool:
+    return config.gate.mode != "off" and not start.dry_run
+
+
+def _train(
+    repository: Repository,
+    config: Config,
+    champion: Champion,
+    selection: Selection,
+    batch: Batch,
+    encoding: Encoding,
+    start: Start,
+) -> Generator[Event, None, Candidate | None]:
+    """Train, set new labels aside that were not learned, and train again without them; None if nothing is left."""
+    training = batch.training()
+    keep = np.ones(len(training), dtype=bool)
+    whole = start.state
+    while keep.any():
+        start.state = training_state.without_rows(whole, batch.corrected())
+        statistics = _statistics(repository, champion, selection, start.state, batch.corrected())
+        replay = [row.example() for row in start.state.replay]
+        candidate = yield from train_candidate(
+            champion, selection, encoding, training, keep, replay, statistics, config
+        )
+        unlearned = unlearned_rows(champion, candidate, batch, encoding) if _asks(config, start) else []
+        if not unlearned:
+            return candidate
+        batch.quarantine_labels(unlearned, "the new label was not learned on half of its held-out rows")
+        keep &= np.array([row.target not in unlearned for row in training])
+    return None
+
+
+def _statistics(
+    repository: Repository, champion: Champion, selection: Selection, state: TrainingState, corrected: set[str]
+) -> Statistics | None:
+    """What the closed form starts from; the loop takes it where it is at hand, and does not pay for a rebuild."""
+    at_hand = state.statistics or not champion.task.labels
+    if not champion.solvable or not (at_hand or selection.method == "ridge"):
         return None
-    return training_state.statistics_of(repository, state, champion.model, champion.task, without=batch.corrected())
+    return training_state.statistics_of(repository, state, champion.model, champion.task, without=corrected)

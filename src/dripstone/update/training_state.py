@@ -27,8 +27,12 @@ from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import Classification
 from dripstone.train.closed_form import Statistics, add_rows
 from dripstone.train.features import features_of
+from dripstone.update.bookkeeping import affordable
 from dripstone.update.known import known_rows, merge_known
 from dripstone.update.lineage import learned_pages
+
+PORTION = 4096
+"""Rows whose inputs are in memory at a time when statistics are rebuilt."""
 
 LEARNED = ("head.weight", "head.bias", "head.scale")
 """Tensors that features, expanded ones included, do not depend on."""
@@ -67,7 +71,6 @@ def _is_sound(state: TrainingState, model: Model) -> bool:
 
 
 def _rebuild(repository: Repository, config: Config, version: str, manifest: Manifest, model: Model) -> TrainingState:
-    capacity = parse_policy(config.curate.policy).replay
     trusted: list[PageRow] = []
     memory: list[PageRow] = []
     seen = 0
@@ -75,7 +78,7 @@ def _rebuild(repository: Repository, config: Config, version: str, manifest: Man
     for page in learned_pages(repository, version):
         held_out = [row for row in page if row.role == "held_out"]
         trusted = cap_trusted([*trusted, *held_out], config.gate.trusted)
-        memory, seen = remember(memory, seen, [r for r in page if r.role == "train"], capacity, config.train.seed)
+        memory, seen = _remember(memory, seen, [r for r in page if r.role == "train"], config)
         known = merge_known(known, known_rows(page))
     features = features_of(model, [row.example().inputs for row in trusted]) if trusted else None
     return TrainingState(
@@ -92,7 +95,18 @@ def _rebuild(repository: Repository, config: Config, version: str, manifest: Man
 
 def cap_trusted(rows: Sequence[PageRow], cap: int) -> list[PageRow]:
     """The rows that stay trusted."""
-    return [rows[index] for index in keep_trusted([row.target for row in rows], cap)]  # type: ignore[misc]
+    return [rows[index] for index in _stay_trusted(rows, cap)]
+
+
+def _stay_trusted(rows: Sequence[PageRow], cap: int) -> list[int]:
+    return keep_trusted([row.target for row in rows], affordable(cap, rows))  # type: ignore[misc]
+
+
+def _remember(
+    memory: Sequence[PageRow], seen: int, rows: Sequence[PageRow], config: Config
+) -> tuple[list[PageRow], int]:
+    capacity = affordable(parse_policy(config.curate.policy).replay, [*memory, *rows])
+    return remember(memory, seen, rows, capacity, config.train.seed)
 
 
 def statistics_of(
@@ -100,25 +114,35 @@ def statistics_of(
 ) -> Statistics:
     """The closed form's statistics of every row that the version was trained on, less the rows named in ``without``.
 
-    They are kept with the state; after a change of the features, or when a row is corrected, they are computed anew
-    from the ledger: one forward pass over all those rows.
+    They are kept with the state, and rows are taken out of them one by one; after a change of the features they are
+    computed anew from the ledger, in one forward pass over all those rows.
     """
     dropped = set(without)
     if state.statistics and not dropped:
         return Statistics.from_raw(state.statistics)
     pages = learned_pages(repository, state.version)
-    rows = [row for page in pages for row in page if row.role == "train" and row.id not in dropped]
-    empty = Statistics.empty(model.head.weight.shape[1])
-    if not rows:
-        return empty
-    examples = [row.example() for row in rows]
-    return add_rows(
-        empty,
-        model.head,
-        features_of(model, [example.inputs for example in examples]),
-        torch.from_numpy(task.encode([example.target for example in examples])),
-        torch.tensor([example.weight for example in examples], dtype=torch.float64),
-    )
+    rows = [row for page in pages for row in page if row.role == "train"]
+    if state.statistics:
+        gone = [row for row in rows if row.id in dropped]
+        return _with_rows(Statistics.from_raw(state.statistics), gone, model, task, sign=-1.0)
+    kept = [row for row in rows if row.id not in dropped]
+    return _with_rows(Statistics.empty(model.head.weight.shape[1]), kept, model, task, sign=1.0)
+
+
+def _with_rows(
+    statistics: Statistics, rows: Sequence[PageRow], model: Model, task: Classification, *, sign: float
+) -> Statistics:
+    """Statistics with rows added (sign 1) or taken out (sign -1)."""
+    for start in range(0, len(rows), PORTION):
+        examples = [row.example() for row in rows[start : start + PORTION]]
+        statistics = add_rows(
+            statistics,
+            model.head,
+            features_of(model, [example.inputs for example in examples]),
+            torch.from_numpy(task.encode([example.target for example in examples])),
+            sign * torch.tensor([example.weight for example in examples], dtype=torch.float64),
+        )
+    return statistics
 
 
 def without_rows(state: TrainingState, ids: set[str]) -> TrainingState:
@@ -152,10 +176,9 @@ def advance(
 
     ``features`` [trusted + held_out, d] are what the new version makes of the old trusted rows, then of the new ones.
     """
-    capacity = parse_policy(config.curate.policy).replay
-    memory, seen = remember(state.replay, state.replay_seen, list(trained), capacity, config.train.seed)
+    memory, seen = _remember(state.replay, state.replay_seen, trained, config)
     rows = [*state.trusted, *held_out]
-    stay = keep_trusted([row.target for row in rows], config.gate.trusted)  # type: ignore[misc]
+    stay = _stay_trusted(rows, config.gate.trusted)
     kept: RawTensor | None = to_raw(features[torch.tensor(stay, dtype=torch.int64)]) if stay else None
     known = merge_known(known_of(state), known_rows([*trained, *held_out]))
     return TrainingState(

@@ -23,18 +23,19 @@ from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import Classification
 from dripstone.train.features import features_of
 from dripstone.update import training_state
-from dripstone.update.batch import Batch
+from dripstone.update.batch import Batch, BatchRow
 from dripstone.update.candidate import Candidate, Encoding, head_answers
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start
 
 
-def batch_is_nonsense(
+def find_nonsense(
     champion: Champion, batch: Batch, encoding: Encoding, state: TrainingState, config: Config
-) -> str | None:
-    """The reason to refuse a batch whose labels contradict the champion far more often than trusted labels do.
+) -> tuple[list[BatchRow], str] | None:
+    """Rows whose labels contradict the champion far more often than trusted labels do, and the reason to refuse them.
 
-    Only rows that came with this batch are asked: pending ones have been, and those that a person admitted need not be.
+    The rows that came with this batch are asked first. Then all that wait are asked with them, since rows that come one
+    by one say nothing alone. Rows that a person admitted need not be asked.
     """
     rows = batch.rows
     answered = np.empty(len(rows), dtype=np.int64)
@@ -42,11 +43,15 @@ def batch_is_nonsense(
     answered[~held_out] = head_answers(champion.model, encoding.training)
     answered[held_out] = head_answers(champion.model, encoding.fresh)
     targets = champion.task.encode([row.example.target for row in rows])
-    asked = (targets >= 0) & np.array([row.origin is None for row in rows], dtype=bool)
     trusted_targets = champion.task.encode([row.target for row in state.trusted])
-    agrees = head_answers(champion.model, _trusted_features(state)) == trusted_targets
-    sense = batch_sense((answered == targets)[asked], agrees[trusted_targets >= 0], config.gate.sense)
-    return None if sense.sound else nonsense(sense)
+    trusted = (head_answers(champion.model, _trusted_features(state)) == trusted_targets)[trusted_targets >= 0]
+    arrived = np.array([row.origin is None for row in rows], dtype=bool)
+    unadmitted = np.array([not row.admitted for row in rows], dtype=bool)
+    for asked in (arrived, unadmitted):
+        sense = batch_sense((answered == targets)[asked & (targets >= 0)], trusted, config.gate.sense)
+        if not sense.sound:
+            return [rows[index] for index in np.flatnonzero(asked)], nonsense(sense)
+    return None
 
 
 def unlearned_rows(champion: Champion, candidate: Candidate, batch: Batch, encoding: Encoding) -> list[Label]:
