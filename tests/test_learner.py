@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from dripstone import learner as learner_module
 from dripstone.core.config import FILE_NAME
 from dripstone.core.errors import DataError, DripstoneError, ModelError, RaceLostError, UsageError
 from dripstone.core.examples import holdout_hash
@@ -106,7 +107,7 @@ def test_a_failed_create_leaves_nothing_behind(tmp_path, given, error, there):
 
 
 def test_an_interrupted_create_leaves_nothing_behind(tmp_path, monkeypatch):
-    for name in ("dripstone.learner.run_first", "dripstone.learner.load_champion", "pathlib.Path.write_text"):
+    for name in ("dripstone.learner.run_first", "dripstone.learner.load_champion", "dripstone.learner.write_new"):
         with monkeypatch.context() as patch:
             patch.setattr(name, _interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -286,7 +287,9 @@ def test_a_text_model_needs_neither_hub_nor_the_folder_it_came_from(tmp_path, en
     model = text_classifier(encoder=str(folder), max_length=32, random_features=64)
     learner = Learner.create(tmp_path / "intent", model=model, settings={"gate.mode": "off"})
     assert learner.update(texts(20)).promoted
-    assert learner.update([{"text": "good morning to you", "label": "hello"}, *texts(8)]).promoted
+    # The holdout key is random; of twelve greetings some are sure to be learned.
+    greetings = [{"text": f"good morning to you {number}", "label": "hello"} for number in range(12)]
+    assert learner.update([*greetings, *texts(8)]).promoted
     questions = [row["text"] for row in texts(20)]
     before = learner.predict_scores(questions)
     shutil.rmtree(folder)
@@ -297,3 +300,29 @@ def test_a_text_model_needs_neither_hub_nor_the_folder_it_came_from(tmp_path, en
     assert sum(right) > 30
     assert again.update(texts(30)).promoted
     assert book_of(again).pending == []
+
+
+def test_losing_a_race_to_make_a_project_leaves_the_winners_alone(tmp_path, monkeypatch):
+    folder = tmp_path / "project"
+    first_version = learner_module._first_version
+
+    def overtaken(*arguments):
+        first_version(*arguments)
+        monkeypatch.setattr(learner_module, "_first_version", first_version)
+        make(tmp_path)  # the winner, from start to end
+
+    monkeypatch.setattr(learner_module, "_first_version", overtaken)
+    with pytest.raises(RaceLostError, match="somebody else made a project"):
+        Learner.create(folder, model=mlp(inputs=2, random_features=64))
+    assert Learner.open(folder).update(blobs(100, seed=0)).promoted
+    assert sorted(path.name for path in folder.iterdir()) == ["dripstone.toml", "store"]
+
+
+def test_an_interrupted_creation_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learner_module, "_first_version", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Learner.create(tmp_path / "a" / "project", model=mlp(inputs=2, random_features=64))
+    assert not (tmp_path / "a" / "project").exists()

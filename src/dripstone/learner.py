@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from torch import nn
 from dripstone.comparison import compare_answers, compare_tensors
 from dripstone.core.bits import to_raw
 from dripstone.core.config import FILE_NAME, Config, GateConfig, dump_config, load_config, short_settings
-from dripstone.core.errors import DataError, ModelError, UsageError
+from dripstone.core.errors import DataError, ModelError, RaceLostError, UsageError
 from dripstone.core.events import Event, Finished
 from dripstone.core.examples import Example, Label
 from dripstone.core.fork import named_tensors
@@ -27,6 +29,7 @@ from dripstone.gate.slices import slice_members
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import prepare
 from dripstone.select.selection import Selection
+from dripstone.store.files import write_new
 from dripstone.store.repository import Repository
 from dripstone.stream.columns import record_excerpt, to_inputs
 from dripstone.stream.source import Source, read
@@ -311,23 +314,28 @@ def _make_project(
     rows: list[Example] | None,
     held_out: list[Example],
 ) -> None:
-    """Make the store under another name, and give it its own once it is whole; leave nothing behind otherwise."""
-    store, text = folder / config.store.path, dump_config(config)
+    """Make the store under another name and give it its own once it is whole; clean up nothing but what is ours."""
+    store, settings = folder / config.store.path, folder / FILE_NAME
     if store.exists():
         raise UsageError(f"{store} is there already", remedy="remove it, or set store.path", kind="usage.store")
-    new_folder = not folder.exists()
+    text = dump_config(config).encode()
+    made = not folder.exists()
     draft = store.parent / f".dripstone-{secrets.token_hex(8)}"
+    ours = draft
     try:
         _first_version(Repository.create(draft), config, classifier, labels, rows, held_out)
-        folder.mkdir(parents=True, exist_ok=True)
         draft.rename(store)
-        draft = store
-        (folder / FILE_NAME).write_text(text, "utf-8")
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        (folder / FILE_NAME).unlink(missing_ok=True)
-        if new_folder:
-            shutil.rmtree(folder, ignore_errors=True)
+        ours = store
+        write_new(settings, text)
+    except BaseException as error:
+        shutil.rmtree(ours, ignore_errors=True)
+        for empty in (store.parent, folder) if made else ():
+            with contextlib.suppress(OSError):  # somebody else's work is in it, or it is gone already
+                empty.rmdir()
+        if isinstance(error, FileExistsError) or (isinstance(error, OSError) and error.errno == errno.ENOTEMPTY):
+            raise RaceLostError(
+                f"somebody else made a project in {folder} meanwhile", remedy="open it, or name another folder"
+            ) from None
         raise
 
 

@@ -69,6 +69,7 @@ def test_update_promotes(project, dripstone):
     assert lines[0].startswith("promoted: gain proven")
     assert f"  version   {live(project)[:12]} from {before[:12]}, delta " in found.out
     assert "  rows      150 received, 0 rejected, " in found.out
+    assert "  new       1 label: d\n" in found.out
     assert "  waiting   0 pending, 0 quarantined" in found.out
     assert max(map(len, lines)) <= 100
 
@@ -83,7 +84,7 @@ def test_update_speaks_json(project, dripstone):
     assert report.keys() >= UPDATE_KEYS
     assert (report["version"], report["parent"], report["promoted"]) == (live(project), before, True)
     assert report["parameters"].keys() == {"trained", "total"}
-    counts = {"received", "rejected", "trained", "replayed", "held_out", "pending", "quarantined"}
+    counts = {"received", "rejected", "trained", "replayed", "held_out", "pending", "quarantined", "dropped"}
     assert report["examples"].keys() == counts
     assert report["metrics"].keys() == {"champion", "candidate"}
     evidence = {"wealth", "threshold", "discordant", "rows", "alpha_spent", "rows_needed"}

@@ -74,5 +74,5 @@ def _next(dripstone: str, number: int, pending: int, quarantined: int) -> str:
     if quarantined:
         return f"{dripstone} data list, then admit or drop the quarantined rows"
     if pending:
-        return f"{dripstone} update FILE, with more labelled rows"
+        return f"{dripstone} update FILE, with more labelled rows; or {dripstone} data drop the waiting ones"
     return f"{dripstone} serve, or {dripstone} update FILE"

@@ -32,8 +32,9 @@ def command(
     format: str,
 ) -> None:
     """Learn from FILEs (.jsonl, .ndjson or .csv), if that does no harm."""
-    flags = {"select.selection": select, "train.optimizer": optimizer, "curate.policy": curate, "gate.mode": gate}
-    chosen = {**settings, **{name: value for name, value in flags.items() if value is not None}}
+    from dripstone.core.config import short_settings
+
+    chosen = {**settings, **short_settings(select=select, optimizer=optimizer, curate=curate, gate=gate)}
     out = Output(format)
     learner = open_learner(ctx.obj, chosen)
     update = follow(learner.update_events(files, dry_run=dry_run), show=format == "human")
@@ -74,6 +75,8 @@ def to_text(update: Update, *, dry_run: bool = False) -> str:
         f"{rows.received:,} received, {rows.rejected:,} rejected, {rows.trained:,} trained, "
         f"{rows.replayed:,} replayed, {rows.held_out:,} held out"
     )
+    if update.new_labels:
+        values["new"] = _named(update.new_labels)
     if not dry_run:
         values["waiting"] = f"{rows.pending:,} pending, {rows.quarantined:,} quarantined"
     if old is not None and new is not None:
@@ -87,3 +90,13 @@ def to_text(update: Update, *, dry_run: bool = False) -> str:
 def _warn(out: Output, update: Update) -> None:
     for reason, number in update.rejections.items():
         out.warn(f"{count(number, 'row')} rejected: {plain(reason)}")
+    if dropped := update.examples.dropped:
+        out.warn(
+            f"{count(dropped, 'pending row')} dropped, for want of room (gate.pending); "
+            "'dripstone data list' shows what waits"
+        )
+
+
+def _named(labels: list[str | int], most: int = 10) -> str:
+    shown = ", ".join(plain(str(label)) for label in labels[:most])
+    return f"{count(len(labels), 'label')}: {shown}" + (" ..." if len(labels) > most else "")
