@@ -95,7 +95,7 @@ class Repository:
         for name in ("objects", "versions", "refs/live", "training/ledger", "training/books", "training/state"):
             make_folder(path / name)
         try:
-            write_new(path / "training" / "holdout.key", secrets.token_bytes(_KEY_BYTES), mode=0o600)
+            write_new(path / "training" / "holdout.key", _new_key(), mode=0o600)
             write_new(path / "format", STORE_FORMAT)  # last: a half-made store does not open
         except FileExistsError as error:
             raise StoreError(
@@ -342,6 +342,10 @@ class Repository:
 
     def _candidate_page_path(self, version: str) -> Path:
         return self._versions.folder_of(version) / "records" / "page.json"
+
+
+def _new_key() -> bytes:
+    return secrets.token_bytes(_KEY_BYTES)
 
 
 def _parse_record(path: Path) -> Update:
