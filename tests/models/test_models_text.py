@@ -254,3 +254,10 @@ def test_a_real_sentence_encoder():
     assert list(named_tensors(rebuilt)) == list(named_tensors(built))
     tokens = built.collate(texts)["input_ids"][0].tolist()
     assert tokens[:6] == [101, 2026, 4003, 2001, 7376, 102]
+
+
+def test_the_default_length_is_what_the_encoder_knows(encoder_folder):
+    model = text_classifier(str(encoder_folder), random_features=16)
+    assert model.spec.kwargs["max_length"] == 32
+    with pytest.raises(ModelError, match="max_length 33 is more than the 32 positions"):
+        text_classifier(str(encoder_folder), random_features=16, max_length=33)

@@ -138,3 +138,23 @@ def test_preprocessing_is_a_stack_unless_the_module_brings_some():
 def test_rows_that_are_no_arrays():
     with pytest.raises(DataError, match="row 0 is a text"):
         wrap(net(), SPEC).collate(["hello"])
+
+
+def test_rows_that_the_module_cannot_take_are_the_datas_fault():
+    model = wrap(net(), SPEC, labels_known=3)
+    with pytest.raises(DataError, match=r"cannot take a batch of shape \[1, 6\]") as caught:
+        model(model.collate([np.zeros(6, "f4")]))
+    assert caught.value.kind == "data.shape"
+
+
+def test_the_shape_of_the_first_rows_is_remembered_and_stored():
+    model = wrap(net(), SPEC, labels_known=3)
+    assert model.preprocess.accepted == []
+    model.fit([np.zeros(4, "f4")])
+    model.fit([np.zeros(5, "f4")])
+    assert model.preprocess.accepted == [(4,)]
+    assert named_tensors(model)["preprocess.shape"].tolist() == [4, *[-1] * 7]
+    with pytest.raises(DataError, match="has shape"):
+        model.collate([np.zeros(6, "f4")])
+    with pytest.raises(DataError, match="9 dimensions"):
+        wrap(net(), SPEC, labels_known=3).fit([np.zeros((1,) * 9, "f4")])

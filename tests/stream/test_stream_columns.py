@@ -89,7 +89,7 @@ def test_several_columns_make_a_vector():
     assert to_example({"a": torch.tensor(1.0), "label": "x"}, TaskConfig(input=["a"]), "row 1").inputs.shape == (1,)
 
 
-@pytest.mark.parametrize("bad", ["x", "", None, [1], {}, 10**400, np.array([1.0])])
+@pytest.mark.parametrize("bad", ["x", " ", [1], {}, 10**400, np.array([1.0])])
 def test_a_vector_names_the_column_that_is_no_number(bad):
     with pytest.raises(DataError, match="row 1: column 'b' is not a number") as caught:
         to_example({"a": 1, "b": bad, "label": "x"}, TaskConfig(input=["a", "b"]), "row 1")
@@ -277,3 +277,30 @@ def test_a_weight_that_is_no_number(value):
 def test_excerpts_are_short():
     assert record_excerpt("a" * 1000) == "'" + "a" * 56 + "..."
     assert record_excerpt([1]) == "[1]"
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_empty_cell_of_a_vector_is_left_to_screening(empty):
+    row = to_example({"a": 1, "b": empty, "label": "x"}, TaskConfig(input=["a", "b"]), "row 1")
+    assert row.inputs[0] == 1
+    assert np.isnan(row.inputs[1])
+
+
+def test_white_space_makes_no_other_label():
+    assert example(label=" yes\n").target == "yes"
+    assert example(label="  ").target == ""
+
+
+@pytest.mark.parametrize(
+    ("header", "remedy"),
+    [
+        ("x;label", "the file looks separated by semicolons; save it with commas"),
+        ("x\tlabel", "the file looks separated by tabs; save it with commas"),
+        (" X", "rename ' X', which differs in spaces or case"),
+        ("y", "rename it, or name the right one"),
+    ],
+)
+def test_the_remedy_of_a_missing_column(header, remedy):
+    with pytest.raises(DataError) as caught:
+        to_example({header: 1}, TaskConfig(input="x"), "day.csv:2")
+    assert remedy in caught.value.remedy

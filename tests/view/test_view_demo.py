@@ -1,6 +1,5 @@
 """``dripstone demo``."""
 
-import functools
 import itertools
 import json
 import random
@@ -53,10 +52,7 @@ def test_digits(dripstone, monkeypatch, tmp_path):
     assert "kept is a dripstone project already" in again.err
 
 
-def test_text_with_a_small_encoder(dripstone, encoder_folder, clinc, monkeypatch):
-    from dripstone.view.demo import text
-
-    monkeypatch.setattr(text, "text_classifier", functools.partial(text.text_classifier, max_length=32))
+def test_text_with_a_small_encoder(dripstone, encoder_folder, clinc):
     found = dripstone("demo", "text", "--encoder", encoder_folder, "--data", clinc, "--format", "json")
     assert found.code == 0, found.err
     report = found.json()

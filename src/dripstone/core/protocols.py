@@ -37,7 +37,15 @@ class Preprocess(Protocol):
 
     kind: str  # "text" or "array"
     accepted: Sequence[tuple[int, ...]]  # shapes that an array may have; none: all rows have that of the first
-    default_column: str
+    default_column: str  # the column that inputs stand in unless the user names another
+
+    def fit(self, inputs: Sequence[Inputs]) -> None:
+        """Learn from the first stage's rows; later calls do nothing."""
+        ...
+
+    def collate(self, inputs: Sequence[Inputs]) -> dict[str, torch.Tensor] | torch.Tensor:
+        """Rows to a batch."""
+        ...
 
 
 class Model(Protocol):

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from dripstone.core.examples import Inputs
+from dripstone.core.protocols import Preprocess
 from dripstone.core.records import Spec
 from dripstone.models.head import Head
-from dripstone.models.preprocess import Preprocess
 
 Batch = dict[str, torch.Tensor] | torch.Tensor
 

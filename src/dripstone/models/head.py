@@ -41,8 +41,8 @@ class Identity(nn.Module):
 class RandomFourierFeatures(nn.Module):
     """The features themselves, and fixed random cosines of them.
 
-    A linear layer over both approximates a kernel machine whose kernel is the sum of a linear and a Gaussian one. (The
-    linear part is worth 0.2 points on CLINC150's validation rows and nothing on digits, at 384 columns beside 4,096.)
+    A linear layer over both approximates a kernel machine whose kernel is the sum of a linear and a Gaussian one. What
+    the linear part is worth stands in ``docs/design/005-closed-form-head.md``.
 
     Parameters
     ----------

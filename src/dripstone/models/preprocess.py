@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +14,9 @@ from dripstone.core.errors import DataError, ModelError, UsageError
 from dripstone.core.examples import Inputs
 
 _TOKENIZER_BYTES = 64 * 2**20
+_MAX_DIMENSIONS = 8
 _TINY = float(np.finfo(np.float32).tiny)
 _RESOLUTION = float(np.finfo(np.float32).eps)
-
-
-class Preprocess(Protocol):
-    """What a model needs of its preprocessing, which is a module as well."""
-
-    default_column: str
-    kind: str  # "text" or "array"
-    accepted: Sequence[tuple[int, ...]]  # shapes that an array may have; none: all rows have that of the first
-
-    def fit(self, inputs: Sequence[Inputs]) -> None:
-        """Learn from the first stage's rows; later calls do nothing."""
-        ...
-
-    def collate(self, inputs: Sequence[Inputs]) -> dict[str, torch.Tensor] | torch.Tensor:
-        """Rows to a batch."""
-        ...
 
 
 class Text(nn.Module):
@@ -263,32 +248,58 @@ class Image(nn.Module):
 
 
 class Stack(nn.Module):
-    """Arrays of one shape, any shape, stacked as they are: for a module that brings no preprocessing.
+    """Arrays of one shape, stacked as they are: for a module that brings no preprocessing.
+
+    Attributes
+    ----------
+    shape : torch.Tensor
+        [8] int64 buffer: the shape of the first rows that it was fitted to, filled up with -1.
 
     Examples
     --------
-    >>> Stack().collate([np.zeros((2, 3)), np.ones((2, 3))]).shape
-    torch.Size([2, 2, 3])
+    >>> stack = Stack()
+    >>> stack.fit([np.zeros((2, 3))])
+    >>> stack.accepted, stack.collate([np.zeros((2, 3)), np.ones((2, 3))]).shape
+    ([(2, 3)], torch.Size([2, 2, 3]))
     """
 
     default_column = "inputs"
     kind = "array"
-    accepted: Sequence[tuple[int, ...]] = ()
-    device_of: torch.Tensor
+    shape: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("device_of", torch.empty(0), persistent=False)
+        self.register_buffer("shape", torch.full((_MAX_DIMENSIONS,), -1, dtype=torch.int64))
+
+    @property
+    def accepted(self) -> list[tuple[int, ...]]:
+        """The shape that rows have to have; none before the first ``fit``."""
+        sizes = [size for size in self.shape.tolist() if size >= 0]
+        return [tuple(sizes)] if sizes else []
 
     def fit(self, inputs: Sequence[Inputs]) -> None:
-        """Nothing to learn."""
+        """Remember the shape of the first stage's rows; once set, it stays.
+
+        Raises
+        ------
+        DataError
+            If they have more than 8 dimensions.
+        """
+        if self.accepted or not inputs or isinstance(inputs[0], str):
+            return
+        sizes = inputs[0].shape
+        if len(sizes) > _MAX_DIMENSIONS:
+            raise DataError(
+                f"rows have {len(sizes)} dimensions", remedy=f"send at most {_MAX_DIMENSIONS}", kind="data.shape"
+            )
+        self.shape[: len(sizes)] = torch.tensor(sizes)
 
     def collate(self, inputs: Sequence[Inputs]) -> torch.Tensor:
         """[rows, *shape] float32."""
         _check_some(inputs)
         first = inputs[0]
-        expected = [first.shape] if isinstance(first, np.ndarray) else []
-        return torch.from_numpy(_stack(inputs, expected)).to(self.device_of.device)
+        expected = self.accepted or ([first.shape] if isinstance(first, np.ndarray) else [])
+        return torch.from_numpy(_stack(inputs, expected)).to(self.shape.device)
 
 
 def _stack(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from dripstone.models.seeding import seeded
 
 _CONFIG, _TOKENIZER = "config.json", "tokenizer.json"
 _CONFIG_BYTES = 2**20
+_DEFAULT_LENGTH = 64
 
 # Keys that would make transformers fetch and run code, that say where the file was, or that differ by its version.
 _DROPPED = {
@@ -33,7 +35,7 @@ _DROPPED = {
 
 def text_classifier(
     encoder: str,
-    max_length: int = 64,
+    max_length: int | None = None,
     random_features: int = 4096,
     seed: int = 0,
     assets: Mapping[str, bytes] | None = None,
@@ -46,7 +48,7 @@ def text_classifier(
         A folder with ``config.json``, safetensors weights and a tokenizer, or the id of a model on the hub. Code that
         comes with a model is never run.
     max_length : int
-        Longest text in tokens; what is longer is cut.
+        Longest text in tokens; what is longer is cut. By default 64, or what the encoder knows where that is less.
     random_features, seed : int
         Size and seed of the head's random expansion.
     assets : mapping of str to bytes, optional
@@ -80,7 +82,8 @@ def text_classifier(
     encoder = os.fspath(encoder)
     with _quiet_transformers(), seeded(seed):
         files = dict(assets) if assets else _read_files(encoder)
-        config = _config(files, encoder, max_length)
+        config = _config(files, encoder)
+        max_length = _checked_length(config, max_length)
         network = (_empty_encoder if assets else _pretrained_encoder)(config, encoder)
     # The store carries what the encoder needs; the folder it came from is nobody's business.
     name = Path(encoder).name if Path(encoder).is_dir() and not assets else encoder
@@ -198,7 +201,7 @@ def _without_dropped(value: Any) -> Any:
     return [_without_dropped(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _config(files: Mapping[str, bytes], encoder: str, max_length: int) -> Any:
+def _config(files: Mapping[str, bytes], encoder: str) -> Any:
     """The configuration that the file describes, for plain float32."""
     from transformers import AutoConfig
 
@@ -214,18 +217,22 @@ def _config(files: Mapping[str, bytes], encoder: str, max_length: int) -> Any:
         raise _cannot_load(encoder, error) from error
     if getattr(config, "is_encoder_decoder", False) or not isinstance(getattr(config, "hidden_size", None), int):
         raise _cannot_load(encoder, ValueError(f"{config.model_type} is no plain encoder"))
-    _check_length(config, max_length)
     setattr(config, "dtype" if hasattr(config, "dtype") else "torch_dtype", torch.float32)
     return config
 
 
-def _check_length(config: Any, max_length: int) -> None:
+def _checked_length(config: Any, max_length: int | None) -> int:
     positions = getattr(config, "max_position_embeddings", None)
-    if isinstance(positions, int) and max_length > positions:
+    if not isinstance(positions, int):
+        positions = sys.maxsize
+    if max_length is None:
+        return min(_DEFAULT_LENGTH, positions)
+    if max_length > positions:
         raise ModelError(
             f"max_length {max_length} is more than the {positions} positions that the encoder knows",
             remedy=f"set max_length to at most {positions}",
         )
+    return max_length
 
 
 def _options(config: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import msgspec
 import torch
 from torch import nn
 
-from dripstone.core.errors import ModelError
+from dripstone.core.errors import DataError, ModelError
 from dripstone.core.fork import fork
 from dripstone.core.records import Spec
 from dripstone.models.classifier import Batch, Classifier
@@ -98,7 +98,15 @@ class Headless(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """A batch -> [rows, features]."""
-        features = self.module(batch)
+        try:
+            features = self.module(batch)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a module says of a wrong shape
+            shape = list(batch.shape) if isinstance(batch, torch.Tensor) else sorted(batch)
+            raise DataError(
+                f"the model cannot take a batch of shape {shape}: {error}",
+                remedy="send rows of the shape that the module takes",
+                kind="data.shape",
+            ) from error
         if not isinstance(features, torch.Tensor) or features.dim() != 2 or features.shape[1] != self.width:
             found = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
             raise ModelError(

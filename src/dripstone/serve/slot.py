@@ -46,10 +46,10 @@ class Slot:
     A reader takes ``current`` once and uses that object to the end of its batch. Reading an attribute is atomic, so no
     reader ever waits, and a batch sees one version's weights, labels and id together.
 
-    Nothing cheaper is safe. With two inference threads and a swap every 4 ms, copying new weights into the served
-    module in place gave 303 torn replies of 1,903 (half old weights, half new), rebinding ``.data`` 316 of 1,806, and
-    ``functional_call`` on a shared module 236 of 1,364. A lock gave none, but a swap then waited 25 ms (p99). A new
-    skeleton that shares the unchanged tensors (``core.fork``), behind one reference, gave 0 of 1,252.
+    Nothing cheaper is safe: copying new weights into the served module in place, rebinding ``.data``, or
+    ``functional_call`` on a shared module give replies of half old weights and half new (a test shows one), and a lock
+    makes every swap wait for the batch that runs. So the new version is a new skeleton that shares the unchanged
+    tensors (``core.fork``).
 
     Parameters
     ----------

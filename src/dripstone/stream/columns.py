@@ -54,7 +54,7 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     return Example(
         id=_text(record, columns.id, origin) or content_id(inputs),
         inputs=inputs,
-        target=_plain(target),
+        target=_label(target),
         weight=_weight(_optional(record, columns.weight), origin),
         time=_text(record, columns.time, origin),
         slice=_text(record, columns.slice, origin),
@@ -79,10 +79,10 @@ def _text(record: Mapping[str, Any], name: str | None, origin: str) -> str | Non
     if value is None or (isinstance(value, float) and math.isnan(value)):  # a missing value in a table of numbers
         return None
     if hasattr(value, "__len__") and not isinstance(value, str):
-        raise _unreadable(origin, f"column {name!r} is not a single value: {record_excerpt(value)}")
+        raise unreadable(origin, f"column {name!r} is not a single value: {record_excerpt(value)}")
     text = str(value)
     if _SURROGATE.search(text):
-        raise _unreadable(origin, f"column {name!r} holds half a character: {record_excerpt(text)}")
+        raise unreadable(origin, f"column {name!r} holds half a character: {record_excerpt(text)}")
     return text
 
 
@@ -92,9 +92,20 @@ def _column(record: Mapping[str, Any], name: str, origin: str) -> Any:
     except KeyError:
         raise DataError(
             f"{origin} has no column {name!r}, only {_listed(record)}",
-            remedy="rename it, or name the right one: task.input, task.target ... in dripstone.toml, --input at init",
+            remedy=_column_remedy(record, name),
             kind="data.column",
         ) from None
+
+
+def _column_remedy(record: Mapping[str, Any], name: str) -> str:
+    names = [key for key in itertools.islice(record, 1000) if isinstance(key, str)]
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(record) == 1 and names and separator in names[0]:
+            return f"the file looks separated by {word}; save it with commas"
+    alike = [key for key in names if key.strip().casefold() == name.strip().casefold()]
+    if alike:
+        return f"rename {alike[0]!r}, which differs in spaces or case"
+    return "rename it, or name the right one: task.input, task.target ... in dripstone.toml, --input at init"
 
 
 def _listed(record: Mapping[str, Any]) -> str:
@@ -115,11 +126,13 @@ def to_inputs(value: Any, origin: str) -> Inputs:
 
 
 def _vector(values: list[Any], names: list[str], origin: str) -> np.ndarray:
+    """One number a column; an empty cell is NaN, which screening rejects."""
+    values = [math.nan if value is None or value == "" else value for value in values]
     try:
         return _float32(np.array([float(value) for value in values]))
     except (TypeError, ValueError, OverflowError):
         bad = next(name for name, value in zip(names, values, strict=True) if not _is_number(value))
-        raise _unreadable(
+        raise unreadable(
             origin, f"column {bad!r} is not a number: {record_excerpt(values[names.index(bad)])}"
         ) from None
 
@@ -141,7 +154,7 @@ def _array(value: Any, origin: str) -> np.ndarray:
             raise ValueError("not numeric")
         return np.atleast_1d(_float32(array))
     except (TypeError, ValueError, OverflowError, RuntimeError):  # torch has RuntimeError for what it cannot convert
-        raise _unreadable(origin, f"the input is neither a text nor numbers: {record_excerpt(value)}") from None
+        raise unreadable(origin, f"the input is neither a text nor numbers: {record_excerpt(value)}") from None
 
 
 def _from_torch(tensor: Any) -> np.ndarray:
@@ -164,16 +177,24 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _label(value: Any) -> Any:
+    """A label; white space around a text makes no other label of it."""
+    plain = _plain(value)
+    return plain.strip() if isinstance(plain, str) else plain
+
+
 def _weight(value: Any, origin: str) -> float:
     if value is None:
         return 1.0
     if isinstance(value, numbers.Number | str) and _is_number(value):
         return float(value)  # type: ignore[arg-type]
-    raise _unreadable(origin, f"the weight is not a number: {record_excerpt(value)}")
+    raise unreadable(origin, f"the weight is not a number: {record_excerpt(value)}")
 
 
-def _unreadable(origin: str, problem: str) -> DataError:
-    return DataError(f"{origin}: {problem}", remedy="mend or remove that row", kind="data.value")
+def unreadable(origin: str, problem: str, kind: str = "data.value") -> DataError:
+    """The error of a row or a line that cannot be read."""
+    what = "line" if kind == "data.line" else "row"
+    return DataError(f"{origin}: {problem}", remedy=f"mend or remove that {what}", kind=kind)
 
 
 def shown_name(path: Path) -> str:

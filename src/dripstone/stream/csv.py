@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from dripstone.core.config import TaskConfig
-from dripstone.core.errors import DataError
 from dripstone.core.examples import Example
-from dripstone.stream.columns import shown_name, to_example
+from dripstone.stream.columns import shown_name, to_example, unreadable
 
 MAX_LINE = 16 * 2**20
 
@@ -36,7 +35,7 @@ def read_csv(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Itera
                 header = _checked_header(row, origin)
                 continue
             if len(row) != len(header):
-                raise _unreadable(origin, f"{len(row)} fields under a header of {len(header)}")
+                raise unreadable(origin, f"{len(row)} fields under a header of {len(header)}", "data.line")
             yield to_example(dict(zip(header, row, strict=True)), columns, origin, labelled=labelled)
 
 
@@ -48,7 +47,7 @@ def _rows(file: TextIO, name: str) -> Iterator[tuple[str, list[str]]]:
             if row:
                 yield f"{name}:{reader.line_num}", row
     except csv.Error as error:
-        raise _unreadable(f"{name}:{reader.line_num}", f"not CSV: {error}") from None
+        raise unreadable(f"{name}:{reader.line_num}", f"not CSV: {error}", "data.line") from None
 
 
 def _lines(file: TextIO, name: str) -> Iterator[str]:
@@ -56,19 +55,15 @@ def _lines(file: TextIO, name: str) -> Iterator[str]:
     while line := file.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
-            raise _unreadable(f"{name}:{number}", "the line is longer than 16 Mi characters")
+            raise unreadable(f"{name}:{number}", "the line is longer than 16 Mi characters", "data.line")
         # Decoding strictly would fail for the whole buffer, many lines before the bad one.
         if _UNDECODED.search(line):
-            raise _unreadable(f"{name}:{number}", "not UTF-8")
+            raise unreadable(f"{name}:{number}", "not UTF-8", "data.line")
         yield line
 
 
 def _checked_header(header: list[str], origin: str) -> list[str]:
     if len(set(header)) != len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise _unreadable(origin, f"two columns are called {twice!r}")
+        raise unreadable(origin, f"two columns are called {twice!r}", "data.line")
     return header
-
-
-def _unreadable(origin: str, problem: str) -> DataError:
-    return DataError(f"{origin}: {problem}", remedy="mend or remove that line", kind="data.line")

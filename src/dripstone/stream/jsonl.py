@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dripstone.core.config import TaskConfig
-from dripstone.core.errors import DataError
 from dripstone.core.examples import Example
-from dripstone.stream.columns import record_excerpt, shown_name, to_example
+from dripstone.stream.columns import record_excerpt, shown_name, to_example, unreadable
 
 MAX_LINE_BYTES = 16 * 2**20
 
@@ -28,7 +27,7 @@ def read_jsonl(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Ite
             number += 1
             origin = f"{name}:{number}"
             if len(line) > MAX_LINE_BYTES:
-                raise _unreadable(origin, "the line is longer than 16 MiB")
+                raise unreadable(origin, "the line is longer than 16 MiB", "data.line")
             if line.strip():
                 yield to_example(_record(line, origin), columns, origin, labelled=labelled)
 
@@ -37,13 +36,9 @@ def _record(line: bytes, origin: str) -> dict[str, object]:
     try:
         record = json.loads(line.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise _unreadable(origin, f"not JSON: {error.msg}: character {error.pos + 1}") from None
+        raise unreadable(origin, f"not JSON: {error.msg}: character {error.pos + 1}", "data.line") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, numbers too long, lists too deep
-        raise _unreadable(origin, f"not JSON: {error}") from None
+        raise unreadable(origin, f"not JSON: {error}", "data.line") from None
     if not isinstance(record, dict):
-        raise _unreadable(origin, f"not a JSON object: {record_excerpt(record)}")
+        raise unreadable(origin, f"not a JSON object: {record_excerpt(record)}", "data.line")
     return record
-
-
-def _unreadable(origin: str, problem: str) -> DataError:
-    return DataError(f"{origin}: {problem}", remedy="mend or remove that line", kind="data.line")

@@ -1,7 +1,7 @@
 """The loop: minibatches, cross-entropy, AdamW over the selected parameters and nothing else.
 
 The optimiser is new for every update and holds the selected parameters only: a stale gradient, a weight decay or an old
-momentum cannot move what was not selected (seen with all ten optimisers of torch that were tried).
+momentum cannot move what was not selected.
 """
 
 from __future__ import annotations
