@@ -7,6 +7,7 @@ import pytest
 
 from dripstone.core.examples import Example
 from dripstone.curate.screen import MAX_LABEL, MAX_TEXT, screen
+from dripstone.models.preprocess import Stack
 
 
 def vector(*numbers):
@@ -155,3 +156,9 @@ def test_reasons_are_counted_and_do_not_grow_with_the_values():
 def test_no_rows():
     result = screen([], kind="text")
     assert (result.kept, result.rejected, result.reasons()) == ([], [], {})
+
+
+def test_the_shape_that_a_models_first_rows_had_is_named():
+    stack = Stack()
+    stack.fit([vector(1, 2)])
+    assert why(vector(1, 2, 3), shapes=stack.accepted) == "the input has shape [3] where this model takes [2]"

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dripstone.core.errors import DataError, ModelError
-from dripstone.core.fork import named_tensors
+from dripstone.core.fork import changed_tensors, fill, fork, named_tensors
 from dripstone.core.records import Spec
 from dripstone.models.head import Identity, RandomFourierFeatures
 from dripstone.models.preprocess import Stack, Vector
@@ -158,3 +158,42 @@ def test_the_shape_of_the_first_rows_is_remembered_and_stored():
         model.collate([np.zeros(6, "f4")])
     with pytest.raises(DataError, match="9 dimensions"):
         wrap(net(), SPEC, labels_known=3).fit([np.zeros((1,) * 9, "f4")])
+
+
+@pytest.mark.parametrize("module", [nn.Linear(4, 3), nn.Sequential(nn.Flatten(), nn.Linear(4, 3))])
+def test_what_the_output_layer_cannot_take_is_the_datas_fault(module):
+    model = wrap(module, SPEC, labels_known=3)
+    with pytest.raises(
+        DataError, match=r"batch of shape \[2, 6\]: the output layer takes 4 features, not \[2, 6\]"
+    ) as caught:
+        model(model.collate([np.zeros(6, "f4")] * 2))
+    assert caught.value.kind == "data.shape"
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+class Named(nn.Module):
+    """Takes a batch of named tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, batch):
+        return self.fc(batch["x"] + batch["y"])
+
+
+def test_a_batch_of_named_tensors_is_told_by_their_shapes():
+    with pytest.raises(DataError, match=r"batch of shape x \[1, 4\], y \[1, 3\]: The size of tensor"):
+        wrap(Named(), SPEC).features({"x": torch.ones(1, 4), "y": torch.ones(1, 3)})
+
+
+def test_forks_keep_the_shape_and_it_is_part_of_the_delta():
+    parent = wrap(net(), SPEC, labels_known=3)
+    twin = fork(parent, [])
+    twin.fit([np.zeros(4, "f4")])
+    assert list(changed_tensors(twin, parent)) == ["preprocess.shape"]
+    assert parent.preprocess.accepted == []
+    assert fork(twin, []).preprocess.accepted == [(4,)]
+    fresh = wrap(net(), SPEC, labels_known=3)
+    fill(fresh, named_tensors(twin))
+    assert fresh.preprocess.accepted == [(4,)]

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from torch import nn
 
 from dripstone.core.config import ServeConfig
+from dripstone.core.records import Spec
+from dripstone.models.wrap import wrap
 from dripstone.serve.app import LARGEST_REQUESTS, make_app
 from dripstone.serve.batcher import Batcher
 from dripstone.serve.slot import Served, Slot
@@ -246,3 +250,17 @@ def test_healthz_says_when_the_follower_fails_and_lifespan_runs_it(slot) -> None
         "version": slot.current.version,
         "number": 1,
     }
+
+
+@pytest.mark.parametrize("module", [nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2)), nn.Linear(2, 2)])
+@pytest.mark.parametrize("fitted", [False, True])
+def test_rows_that_a_users_module_cannot_take_are_the_clients_fault(module, fitted) -> None:
+    model = wrap(module, Spec("tests:net"), labels_known=2)
+    if fitted:
+        model.fit([np.zeros(2, dtype=np.float32)])
+    slot = Slot(keep=1)
+    slot.swap(Served("ab12", model, ["no", "yes"], 1))
+    with TestClient(make_app(slot, Batcher(slot, 4, 1.0), CONFIG)) as client:
+        assert client.post("/predict", json={"inputs": [[1, 2]]}).status_code == 200
+        error = check_error(client.post("/predict", json={"inputs": [[1, 2, 3]]}), 400, "data.shape", slot)
+    assert error["remedy"].startswith("send rows of")

@@ -82,7 +82,13 @@ def test_blank_lines_before_the_header(read):
         ("x,label\nhi,a\n".encode("utf-16"), "day.csv:1: not UTF-8"),
         (b"x,label\nhi,a\n" + b"a" * 200_000 + b",b\n", "day.csv:3: not CSV: field larger than field limit"),
         (b"x,x,label\nhi,ho,a\n", "day.csv:1: two columns are called 'x'"),
-        (b"x;label\nhi;a\n", "day.csv:2 has no column 'x', only 'x;label'"),
+        (b"x;label\nhi;a\n", "day.csv:2 has no column 'x', only 'x;label'; the file looks separated by semicolons"),
+        (
+            b"x;label\nhi, you;a\n",
+            "header of 1, 'x;label'; the file looks separated by semicolons; save it with commas",
+        ),
+        (b"x\tlabel\nhi, you\ta\n", "the file looks separated by tabs; save it with commas"),
+        (b" x,label\nhi,a\n", "day.csv:2 has no column 'x', only ' x', 'label'; rename ' x', which differs in spaces"),
         (b"x,label,w\nhi,a,heavy\n", "day.csv:2: the weight is not a number: 'heavy'"),
     ],
 )

@@ -77,11 +77,18 @@ class Headless(nn.Module):
     Parameters
     ----------
     module : torch.nn.Module
-        It is changed: an identity takes the place of the layer at ``path``.
+        It is changed: an `OutputPlace` takes the place of the layer at ``path``.
     path : str
         Where the output layer was; empty where it was the whole module.
     features : int
         What went into it.
+
+    Raises
+    ------
+    DataError
+        By ``forward``, if the module cannot take the batch, or the output layer could not have taken what comes of it.
+    ModelError
+        By ``forward``, if the module gives something other than features.
 
     Examples
     --------
@@ -92,8 +99,8 @@ class Headless(nn.Module):
     def __init__(self, module: nn.Module, path: str, features: int) -> None:
         super().__init__()
         if path:
-            module.set_submodule(path, nn.Identity())
-        self.module = module if path else nn.Identity()
+            module.set_submodule(path, OutputPlace(features))
+        self.module = module if path else OutputPlace(features)
         self.width = features
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -101,9 +108,8 @@ class Headless(nn.Module):
         try:
             features = self.module(batch)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a module says of a wrong shape
-            shape = list(batch.shape) if isinstance(batch, torch.Tensor) else sorted(batch)
             raise DataError(
-                f"the model cannot take a batch of shape {shape}: {error}",
+                f"the model cannot take a batch of shape {_shape(batch)}: {error}",
                 remedy="send rows of the shape that the module takes",
                 kind="data.shape",
             ) from error
@@ -115,6 +121,37 @@ class Headless(nn.Module):
                 kind="model.features",
             )
         return features
+
+
+class OutputPlace(nn.Module):
+    """Where an output layer was. It lets features pass, and fails where the layer would have: at another width.
+
+    Parameters
+    ----------
+    width : int
+        Features that the layer took.
+
+    Examples
+    --------
+    >>> OutputPlace(3)(torch.ones(2, 3)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """[..., width] -> the same."""
+        if features.shape[-1:] != (self.width,):
+            raise ValueError(f"the output layer takes {self.width} features, not {list(features.shape)}")
+        return features
+
+
+def _shape(batch: Batch) -> str:
+    if isinstance(batch, torch.Tensor):
+        return str(list(batch.shape))
+    return ", ".join(f"{name} {list(values.shape)}" for name, values in batch.items())
 
 
 def _output_layer(module: nn.Module, spec: Spec) -> tuple[str, nn.Linear]:

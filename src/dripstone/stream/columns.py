@@ -6,7 +6,7 @@ import itertools
 import math
 import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,13 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     labelled : bool
         False lets the target column, and the columns of id, slice, weight and time, be absent. In labelled rows each
         column that is configured has to be there, so that a misspelt one is noticed; its value may be null or empty.
+
+    Returns
+    -------
+    Example
+        White space around a string label is taken off: ``"yes "`` is no label of its own, and white space alone is an
+        empty label. Where several columns make the input, an empty cell or None is NaN. Screening rejects rows with an
+        empty label or NaN, and those rows alone.
 
     Raises
     ------
@@ -99,13 +106,26 @@ def _column(record: Mapping[str, Any], name: str, origin: str) -> Any:
 
 def _column_remedy(record: Mapping[str, Any], name: str) -> str:
     names = [key for key in itertools.islice(record, 1000) if isinstance(key, str)]
-    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if len(record) == 1 and names and separator in names[0]:
-            return f"the file looks separated by {word}; save it with commas"
+    if remedy := separator_remedy(names):
+        return remedy
     alike = [key for key in names if key.strip().casefold() == name.strip().casefold()]
     if alike:
         return f"rename {alike[0]!r}, which differs in spaces or case"
     return "rename it, or name the right one: task.input, task.target ... in dripstone.toml, --input at init"
+
+
+def separator_remedy(names: Sequence[str]) -> str | None:
+    """What to do where the only column's name looks like a header that commas do not separate; else None.
+
+    Examples
+    --------
+    >>> separator_remedy(["text;label"])
+    'the file looks separated by semicolons; save it with commas'
+    """
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and separator in names[0]:
+            return f"the file looks separated by {word}; save it with commas"
+    return None
 
 
 def _listed(record: Mapping[str, Any]) -> str:

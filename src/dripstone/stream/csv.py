@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TextIO
 
 from dripstone.core.config import TaskConfig
+from dripstone.core.errors import DataError
 from dripstone.core.examples import Example
-from dripstone.stream.columns import shown_name, to_example, unreadable
+from dripstone.stream.columns import record_excerpt, separator_remedy, shown_name, to_example, unreadable
 
 MAX_LINE = 16 * 2**20
 
@@ -35,7 +36,7 @@ def read_csv(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Itera
                 header = _checked_header(row, origin)
                 continue
             if len(row) != len(header):
-                raise unreadable(origin, f"{len(row)} fields under a header of {len(header)}", "data.line")
+                raise _miscounted(origin, row, header)
             yield to_example(dict(zip(header, row, strict=True)), columns, origin, labelled=labelled)
 
 
@@ -67,3 +68,11 @@ def _checked_header(header: list[str], origin: str) -> list[str]:
         twice = next(name for name in header if header.count(name) > 1)
         raise unreadable(origin, f"two columns are called {twice!r}", "data.line")
     return header
+
+
+def _miscounted(origin: str, row: list[str], header: list[str]) -> DataError:
+    problem = f"{len(row)} fields under a header of {len(header)}"
+    # A file that semicolons or tabs separate ends here where a text in it has a comma.
+    if remedy := separator_remedy(header):
+        return DataError(f"{origin}: {problem}, {record_excerpt(header[0])}", remedy=remedy, kind="data.line")
+    return unreadable(origin, problem, "data.line")
