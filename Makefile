@@ -19,13 +19,14 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The quick benches; with DATA=FOLDER, which holds clinc150, the long one as well.
+# The quick benches; with DATA=FOLDER, that of CLINC150, the long ones as well.
 bench: $(READY) $(ENCODER)
 	$(BIN)/python -m bench.digits
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.kill --times 40
 ifdef DATA
-	$(BIN)/python -m bench.clinc --data $(DATA)/clinc150 --encoder minilm
+	$(BIN)/python -m bench.clinc --data $(DATA)
+	$(BIN)/python -m bench.head --data $(DATA)
 endif
 
 # The pinned versions come first, so that the package's own ranges install nothing more.

@@ -51,8 +51,8 @@ class Clinc:
     """Frozen features of CLINC150's training and validation rows."""
 
     def __init__(self, data: Path, encoder: str) -> None:
-        splits = json.loads((data / "clinc150" / "data_full.json").read_text())
-        domains = json.loads((data / "clinc150" / "domains.json").read_text())
+        splits = json.loads((data / "data_full.json").read_text())
+        domains = json.loads((data / "domains.json").read_text())
         model = text_classifier(encoder=encoder)
         task = Classification(()).grow(label for _, label in splits["train"])
         self.classes = len(task.labels)
