@@ -27,7 +27,7 @@ def test_the_digits_stream_is_learned_and_poison_refused():
     assert row[1:4] == ["5", "of", "5"]
     streamed, ridge, network = map(float, row[4:7])
     assert streamed >= 0.97
-    assert streamed >= max(ridge, network) - 0.01
+    assert streamed >= max(ridge, network) - 0.005
     assert row[7:10] == ["refused", "same", "bits"]
 
 
