@@ -11,7 +11,7 @@ from dripstone.core.blocks import find_blocks
 from dripstone.core.fork import named_tensors
 from dripstone.store.ledger import PageRow
 from dripstone.tasks.classification import answers
-from dripstone.train.features import features_of
+from dripstone.train.features import features_of, head_logits
 from dripstone.update.champion import Champion
 
 
@@ -68,10 +68,8 @@ def compare_answers(old: Champion, new: Champion, rows: list[PageRow]) -> dict[s
     examples = [row.example() for row in rows]
     answered = []
     for version in (old, new):
-        with torch.no_grad():
-            logits = version.model.head(features_of(version.model, [e.inputs for e in examples])) if rows else None
-        best = [] if logits is None else answers(logits).tolist()
-        answered.append([version.task.labels[index] if index >= 0 else None for index in best])
+        logits = head_logits(version.model, features_of(version.model, [example.inputs for example in examples]))
+        answered.append([version.task.labels[index] if index >= 0 else None for index in answers(logits)])
     flips = [
         {"id": example.id, "target": example.target, "old": a, "new": b}
         for example, a, b in zip(examples, *answered, strict=True)

@@ -34,7 +34,7 @@ from dripstone.store.repository import Repository
 from dripstone.stream.columns import record_excerpt, to_inputs
 from dripstone.stream.source import Source, read
 from dripstone.tasks.classification import answers, predictions
-from dripstone.train.features import features_of
+from dripstone.train.features import features_of, head_logits
 from dripstone.update import moves
 from dripstone.update.champion import Champion, kept_labels, load_champion
 from dripstone.update.flow import run_first, run_update
@@ -383,6 +383,4 @@ def _logits(champion: Champion, rows: Sequence[Example]) -> torch.Tensor:
     for row in rows:
         if reason := inputs_reason(row.inputs, preprocess.kind, preprocess.accepted):
             raise DataError(f"{row.origin}: {reason}", remedy="mend or remove that row", kind="data.value")
-    features = features_of(champion.model, [row.inputs for row in rows])
-    with torch.no_grad():
-        return champion.model.head(features) if len(features) else torch.empty(0, len(champion.task.labels))
+    return head_logits(champion.model, features_of(champion.model, [row.inputs for row in rows]))

@@ -10,6 +10,8 @@ from dripstone.core.events import Encoded, Epoch, Trained
 from dripstone.core.examples import Example
 from dripstone.models import mlp
 from dripstone.models.factory import ModelSpec
+from dripstone.tasks.classification import answers
+from dripstone.train.features import head_logits
 from dripstone.update.candidate import choose_selection, encode_batch, head_answers, train_candidate
 from learner_samples import blobs, make, own_net, trained
 
@@ -106,4 +108,4 @@ def test_the_default_of_head_depends_on_where_the_labels_come_from(tmp_path):
 def test_no_rows_have_no_answers(tmp_path):
     champion = trained(tmp_path).champion()
     assert head_answers(champion.model, torch.empty(0, 0)).shape == (0,)
-    assert (head_answers(champion.model, torch.ones(3, 2), classes=0) == -1).all()
+    assert (answers(head_logits(champion.model, torch.ones(3, 2)), classes=0) == -1).all()

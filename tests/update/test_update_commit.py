@@ -1,7 +1,5 @@
 """Nothing happens before the commit, and the commit happens once: races, interruptions, full disks."""
 
-import errno
-import os
 import shutil
 
 import pytest
@@ -12,6 +10,7 @@ from dripstone.core.events import Finished
 from dripstone.learner import Learner
 from dripstone.update.batch import Batch
 from dripstone.update.commit import MAX_REASONS, _rejections
+from full_disk import Disk
 from learner_samples import blobs, book_of, folder_hash, make, quarantined, relabelled, scores, trained
 
 
@@ -90,24 +89,6 @@ def test_an_update_that_is_given_up_changes_nothing(tmp_path):
 def _copy(learner, folder):
     shutil.copytree(learner.project, folder)
     return folder
-
-
-class Disk:
-    """Full from the k-th write or sync on."""
-
-    def __init__(self, monkeypatch, full_at):
-        self.calls, self.full_at = 0, full_at
-        for name in ("write", "fsync"):
-            monkeypatch.setattr(f"dripstone.store.files.os.{name}", self._counted(getattr(os, name)))
-
-    def _counted(self, real):
-        def call(*args):
-            self.calls += 1
-            if self.full_at is not None and self.calls >= self.full_at:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return real(*args)
-
-        return call
 
 
 def test_a_full_disk_at_any_moment_of_an_update(tmp_path):

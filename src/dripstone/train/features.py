@@ -76,6 +76,14 @@ def features_of(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
             return end.value
 
 
+def head_logits(model: Model, features: torch.Tensor) -> torch.Tensor:
+    """The logits of rows whose features are known, [rows, classes]; no gradients."""
+    if len(features) == 0:
+        return torch.empty(0, len(model.head.bias))
+    with torch.no_grad():
+        return model.head(features)
+
+
 def _texts(inputs: Sequence[Inputs]) -> bool:
     return len(inputs) > 0 and isinstance(inputs[0], str)
 

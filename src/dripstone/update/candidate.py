@@ -20,7 +20,7 @@ from dripstone.core.records import Parameters, Rung
 from dripstone.select.selection import Selection, parse_selection
 from dripstone.tasks.classification import Classification, answers
 from dripstone.train.closed_form import Statistics, add_rows, fit_head
-from dripstone.train.features import encode, features_of
+from dripstone.train.features import encode, features_of, head_logits
 from dripstone.train.loop import Rows, run_loop
 from dripstone.update.champion import Champion
 
@@ -125,18 +125,21 @@ def train_candidate(
         yield from _loop(model, names, selection, task, rows, features, replay, config)
     spent = time.process_time() - began
     yield Trained(str(selection), spent)
-    module: nn.Module = model  # type: ignore[assignment]
-    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     return Candidate(
         model=model,
         task=task,
         selection=selection,
         statistics=statistics,
         rung=Rung(str(selection), None, spent),
-        parameters=Parameters(trained=sum(sizes[name] for name in names), total=sum(sizes.values())),
+        parameters=_count_parameters(model, names),  # type: ignore[arg-type]
         trained=len(rows),
         replayed=replayed,
     )
+
+
+def _count_parameters(module: nn.Module, trained: Sequence[str]) -> Parameters:
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    return Parameters(trained=sum(sizes[name] for name in trained), total=sum(sizes.values()))
 
 
 def _loop(
@@ -162,9 +165,6 @@ def _loop(
     yield from run_loop(model, names, data, config.train, str(selection))  # type: ignore[arg-type]
 
 
-def head_answers(model: Model, features: torch.Tensor, classes: int | None = None) -> np.ndarray:
-    """The model's answers to rows whose features are known, [rows] class indices, among the first ``classes``."""
-    if len(features) == 0:
-        return np.empty(0, dtype=np.int64)
-    with torch.no_grad():
-        return answers(model.head(features), classes)
+def head_answers(model: Model, features: torch.Tensor) -> np.ndarray:
+    """The model's answers to rows whose features are known, [rows] class indices."""
+    return answers(head_logits(model, features))

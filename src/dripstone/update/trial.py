@@ -20,8 +20,8 @@ from dripstone.gate.sense import batch_sense, unlearned_labels
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
-from dripstone.tasks.classification import Classification
-from dripstone.train.features import features_of
+from dripstone.tasks.classification import Classification, answers
+from dripstone.train.features import features_of, head_logits
 from dripstone.update import training_state
 from dripstone.update.batch import Batch, BatchRow
 from dripstone.update.candidate import Candidate, Encoding, head_answers
@@ -114,7 +114,7 @@ def judge_candidate(
     """Let both answer the same held-out rows, the candidate as rebuilt from its stored bits, and ask the gate."""
     parent: nn.Module = champion.model  # type: ignore[assignment]
     rebuilt: Model = checkout(repository, stored.version, (champion.version, parent))  # type: ignore[assignment]
-    fresh_rows = [PageRow.of(example, "held_out", "") for example in batch.fresh()]
+    fresh_rows = [PageRow.of(example, "held_out") for example in batch.fresh()]
     fresh_features = _fresh_features(candidate, rebuilt, batch, encoding)
     old_trusted = trusted_features = _trusted_features(start.state)
     if not _head_alone(candidate):
@@ -127,19 +127,20 @@ def judge_candidate(
         tested=start.book.tested,
         config=config.gate,
     )
+    if judgement.verdict != "promoted":
+        return Outcome(judgement.verdict, judgement.reason, candidate, stored, judgement)
     next_state = training_state.advance(
         start.state,
         config,
         stored.version,
         repository.manifest(stored.version),
-        trained=[PageRow.of(example, "train", "") for example in batch.training()],
+        trained=[PageRow.of(example, "train") for example in batch.training()],
         held_out=fresh_rows,
         features=torch.cat([part for part in (trusted_features, fresh_features) if len(part)] or [trusted_features]),
         statistics=candidate.statistics if _head_alone(candidate) else None,
     )
-    first = start.number == 0 and judgement.verdict == "promoted"
-    reason = "the first version; nothing was live that it could harm" if first else judgement.reason
-    return Outcome(judgement.verdict, reason, candidate, stored, judgement, next_state)
+    reason = judgement.reason if start.number else "the first version; nothing was live that it could harm"
+    return Outcome("promoted", reason, candidate, stored, judgement, next_state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +153,12 @@ class Contest:
 
     def answers(self, rows: Sequence[PageRow], old_features: torch.Tensor, new_features: torch.Tensor) -> Answers:
         """What both answer to ``rows``, given each one's features of them."""
-        known = len(self.champion.task.labels)
+        logits = head_logits(self.model, new_features)
         return Answers(
             targets=self.task.encode([row.target for row in rows]),
             champion=head_answers(self.champion.model, old_features),
-            candidate=head_answers(self.model, new_features),
-            restricted=head_answers(self.model, new_features, classes=known),
+            candidate=answers(logits),
+            restricted=answers(logits, classes=len(self.champion.task.labels)),
             labels=[str(row.target) for row in rows],
             slices=[row.slice for row in rows],
         )

@@ -13,7 +13,7 @@ from dripstone.learner import Learner
 from dripstone.stream.columns import to_inputs
 from dripstone.tasks.classification import Classification, answers
 from dripstone.train.closed_form import Statistics, add_rows, fit_head
-from dripstone.train.features import features_of
+from dripstone.train.features import features_of, head_logits
 from dripstone.view.demo.stream import Row, Stream
 
 EPOCHS = 60
@@ -49,8 +49,7 @@ def train_jointly(learner: Learner, stream: Stream) -> Joint:
     ones = torch.ones(len(rows), dtype=torch.float64)
     statistics = add_rows(Statistics.empty(model.head.weight.shape[1]), model.head, features, targets, ones)
     fit_head(model.head, statistics, learner.config.train.ridge, features, targets, ones)
-    with torch.no_grad():
-        closed_form = _accuracy(model.head(test), truth)
+    closed_form = _accuracy(head_logits(model, test), truth)
     return Joint(len(rows), closed_form, _network(features, targets, test, truth, len(task.labels)))
 
 

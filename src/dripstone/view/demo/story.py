@@ -16,7 +16,7 @@ from dripstone.core.records import Update
 from dripstone.learner import Learner
 from dripstone.stream.columns import to_inputs
 from dripstone.tasks.classification import answers
-from dripstone.train.features import features_of
+from dripstone.train.features import features_of, head_logits
 from dripstone.update.champion import Champion
 from dripstone.view.demo.joint import train_jointly
 from dripstone.view.demo.load import Client, Server
@@ -39,8 +39,7 @@ class Ruler:
         """The version's answer to every test row."""
         if self._features is None:
             self._features = features_of(champion.model, self.inputs)
-        with torch.no_grad():
-            best = answers(champion.model.head(self._features))
+        best = answers(head_logits(champion.model, self._features))
         return [champion.task.labels[index] if index >= 0 else None for index in best]
 
     def accuracy(self, champion: Champion, labels: frozenset[str | int]) -> float:
@@ -151,8 +150,7 @@ def check_revert(learner: Learner, ruler: Ruler, stream: Stream, out: Output) ->
 def _logits(champion: Champion, ruler: Ruler) -> torch.Tensor:
     """Anew from the inputs, not from features that were kept."""
     some = ruler.inputs[:256]
-    with torch.no_grad():
-        return champion.model.head(features_of(champion.model, some))
+    return head_logits(champion.model, features_of(champion.model, some))
 
 
 def swap_under_load(learner: Learner, stream: Stream, out: Output, moves: int = 4) -> dict[str, Any]:
