@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import nn
 
@@ -24,8 +23,7 @@ from dripstone.core.fork import named_tensors
 from dripstone.core.records import LogEntry, Spec, Update, now
 from dripstone.curate.policy import Policy
 from dripstone.curate.screen import inputs_reason
-from dripstone.gate.judge import accuracy
-from dripstone.gate.slices import slice_members
+from dripstone.gate.slices import part_rows, slice_means
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import prepare
 from dripstone.select.selection import Selection
@@ -33,9 +31,10 @@ from dripstone.store.files import write_new
 from dripstone.store.repository import Repository
 from dripstone.stream.columns import record_excerpt, to_inputs
 from dripstone.stream.source import Source, read
-from dripstone.tasks.classification import answers, predictions
+from dripstone.tasks.classification import mark, predictions
 from dripstone.train.features import features_of, head_logits
 from dripstone.update import moves
+from dripstone.update.certify import certify_first
 from dripstone.update.champion import Champion, kept_labels, load_champion
 from dripstone.update.flow import run_first, run_update
 from dripstone.update.training_state import load_state
@@ -244,9 +243,10 @@ class Learner:
         rows = list(read(source, self.config.task))
         _check_targets(rows)
         targets = champion.task.encode([row.target for row in rows])
-        right = answers(_logits(champion, rows)) == targets
-        members = slice_members([str(row.target) for row in rows], [row.slice for row in rows])
-        metrics = msgspec.to_builtins(accuracy(right & (targets >= 0), members))
+        right = mark(_logits(champion, rows), targets).right
+        parted = [part_rows("class", [row.target for row in rows]), part_rows("slice", [row.slice for row in rows])]
+        accuracy = float(right.mean()) if rows else None
+        metrics = {"accuracy": accuracy, "by_slice": slice_means(right, None, parted)}
         return {"version": champion.version, "examples": len(rows), "metrics": metrics}
 
     def revert(self, version: str | None = None) -> LogEntry:
@@ -359,7 +359,16 @@ def _first_version(
         tensors={name: to_raw(tensor) for name, tensor in named_tensors(classifier).items()},
     )
     if rows is None:
-        entry = LogEntry(1, root.version, "init", "a new project", secrets.token_hex(16), now())
+        certificate = certify_first(repository, root.version, "a new project", now())
+        entry = LogEntry(
+            number=certificate.number,
+            version=root.version,
+            event="init",
+            reason=certificate.reason,
+            nonce=secrets.token_hex(16),
+            time=certificate.time,
+            certificate=repository.write_certificate(certificate),
+        )
         repository.log.append(entry)
         return
     champion = load_champion(repository, root.version)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from certificate_samples import first
 from dripstone.core.errors import DripstoneError, StoreError
 from dripstone.core.records import LogEntry, Manifest, Spec
 from dripstone.core.tensors import RawTensor
@@ -31,7 +32,9 @@ def repository(tmp_path):
     version = write(repository, tensors, assets={"vocab.txt": b"hello"})
     row = PageRow("1", "hello", "a", 1.0, None, None, "", "train")
     page, book = repository.write_page(Page(None, version, [row])), repository.write_book(Book())
-    repository.log.append(LogEntry(1, version, "init", "created", "n1", "", candidate=version, page=page, book=book))
+    name = repository.write_certificate(first(repository, version))
+    entry = LogEntry(1, version, "init", "created", "n1", "", "promoted", version, page, book, name, name)
+    repository.log.append(entry)
     return repository
 
 
@@ -384,6 +387,7 @@ def test_random_damage_to_any_file_never_escapes(repository):
         lambda: repository.read_tensors(version),
         lambda: repository.read_page(head.page),
         lambda: repository.read_book(head.book),
+        lambda: repository.certificate_of(head),
         lambda: list(repository.verify()),
     ]
     for path in sorted(p for p in repository.path.rglob("*") if p.is_file() and p.name != "format"):

@@ -24,11 +24,11 @@ ARGS = st.recursive(
     max_leaves=6,
 )
 VALUES = {
-    "store": {"path": TEXT, "keep_states": COUNT},
+    "store": {"path": TEXT, "keep_states": COUNT, "pending": COUNT},
     "model": {"factory": TEXT, "args": st.dictionaries(TEXT, ARGS, max_size=3)},
     "task": {
         "input": TEXT | st.lists(TEXT, min_size=1, max_size=3),
-        "target": TEXT,
+        "target": TEXT, "metric": st.sampled_from(["accuracy", "log_loss"]),
         **dict.fromkeys(("id", "slice", "weight", "time"), st.none() | TEXT),
     },
     "curate": {"policy": TEXT},
@@ -39,7 +39,10 @@ VALUES = {
     },
     "gate": {
         "mode": st.sampled_from(["steady", "better", "off"]), "alpha": SHARE, "margin": SHARE, "holdout": SHARE,
-        "trusted": COUNT, "minimum": COUNT, "pending": COUNT, "sense": SHARE,
+        "trusted": COUNT, "minimum": COUNT, "sense": SHARE,
+        "limits": st.fixed_dictionaries(
+            {}, optional={"negative_flips": SHARE, "calibration_error": SHARE, "latency_ratio": POSITIVE}
+        ),
     },
     "serve": {
         "host": TEXT, "port": st.integers(0, 65535), "max_batch": COUNT, "max_wait_ms": POSITIVE | st.just(0.0),
@@ -255,3 +258,15 @@ def test_a_config_cannot_be_changed():
     with pytest.raises(AttributeError):
         Config().train.epochs = 3
     assert ModelConfig().args is not ModelConfig().args
+
+
+def test_a_limit_can_be_set_by_its_full_name(tmp_path):
+    config = load(tmp_path, "[gate]\nlimits = { negative_flips = 0.02 }\n")
+    assert config.gate.limits.negative_flips == 0.02
+    both = config.override({"gate.limits.latency_ratio": "1.5"})
+    assert (both.gate.limits.negative_flips, both.gate.limits.latency_ratio) == (0.02, 1.5)
+    for wrong in ("gate.limits.speed", "gate.limits.negative_flips.x", "limits", "gate"):
+        with pytest.raises(UsageError, match="there is no setting"):
+            config.override({wrong: "1"})
+    with pytest.raises(UsageError, match="negative_flips"):
+        config.override({"gate.limits.negative_flips": 2})

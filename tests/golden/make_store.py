@@ -110,9 +110,8 @@ def commit(repository: Repository, number: int, version: str, previous: str | No
 def state(version: str) -> TrainingState:
     trusted, replay = [page_row(1, "held_out")], [page_row(2, "train")]
     known = RawTensor("I64", (2,), struct.pack("<2q", -5, 5))
-    return TrainingState(
-        version, "ab" * 32, trusted, float_tensor(1, 4), replay, 9, known, {"gram": float_tensor(4, 4)}
-    )
+    features, marks, statistics = float_tensor(1, 4), float_tensor(1, 4), {"gram": float_tensor(4, 4)}
+    return TrainingState(version, "ab" * 32, trusted, features, marks, version, replay, 9, known, statistics)
 
 
 def make(folder: Path) -> Repository:

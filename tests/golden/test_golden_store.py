@@ -17,16 +17,22 @@ IDS = [
 TENSORS = [ROOT, ROOT | CHILD, ROOT | GROWN]
 
 
-@pytest.fixture(params=["committed", "made now"])
+COMMITTED, NOW = "committed", "made now"
+
+
+@pytest.fixture(params=[COMMITTED, NOW])
 def repository(request, tmp_path):
-    if request.param == "made now":
+    if request.param == NOW:
         return make(tmp_path / "store")
     shutil.copytree(FIXTURE, tmp_path / "store")
     return Repository.open(tmp_path / "store")
 
 
-def test_it_opens_and_verifies(repository):
-    assert list(repository.verify()) == []
+def test_it_opens_and_lacks_only_certificates(repository):
+    problems = list(repository.verify())
+    for version, problem in zip(IDS, problems, strict=True):
+        assert problem.startswith(f"no certificate vouches for version {version[:12]}: ")
+        assert f"'dripstone promote {version[:12]} --reason TEXT'" in problem
     assert repository.holdout_key == KEY
 
 
@@ -52,7 +58,7 @@ def test_manifests_and_records_are_the_same(repository):
     assert repository.read_record(IDS[0], 1, f"{1:032x}").promoted
 
 
-def test_pages_books_and_state_are_the_same(repository):
+def test_pages_and_books_are_the_same(repository):
     head = repository.log.head()
     page, book = repository.read_page(head.page), repository.read_book(head.book)
     assert page.rows == [page_row(30, "train"), page_row(31, "held_out"), page_row(5, "rejected", "no label")]
@@ -60,4 +66,8 @@ def test_pages_books_and_state_are_the_same(repository):
     assert (book.pending[0].row, book.pending[0].admitted, book.tested) == (page_row(30, "train"), True, 3)
     assert book.quarantined[0].indices == [2]
     assert repository.page_of(IDS[2]) == head.page
-    assert repository.read_state(IDS[2]) == state(IDS[2])
+
+
+@pytest.mark.parametrize(("repository", "known"), [(COMMITTED, False), (NOW, True)], indirect=["repository"])
+def test_a_state_from_before_there_were_anchors_is_made_anew_from_the_ledger(repository, known):
+    assert repository.read_state(IDS[2]) == (state(IDS[2]) if known else None)

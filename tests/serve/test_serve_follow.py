@@ -16,6 +16,7 @@ from dripstone.serve.app import make_app
 from dripstone.serve.batcher import Batcher
 from dripstone.serve.follow import Follower, load
 from dripstone.serve.slot import Slot
+from dripstone.store.certificates import uncertified
 
 
 class Repository:
@@ -25,6 +26,7 @@ class Repository:
         self.number = 0
         self.live = ""
         self.damaged: set[str] = set()
+        self.uncertified: set[str] = set()
         self.unreadable = False
         self.task = "classification"
         self.checkouts: list[tuple[str, str | None]] = []
@@ -38,6 +40,10 @@ class Repository:
         if self.unreadable:
             raise OSError("disk gone")
         return LogEntry(self.number, self.live, "update", "", "nonce", "")
+
+    def certificate_of(self, entry: LogEntry) -> None:
+        if entry.version in self.uncertified:
+            raise uncertified(entry.version, "there is none")
 
     def manifest(self, version: str) -> Manifest:
         return Manifest(Spec("a:b"), self.task, [version, "other"], None, "head", "", "", {})
@@ -158,6 +164,29 @@ def test_a_damaged_version_is_not_served(repository, slot, follower, caplog) -> 
     assert slot.current.version == "a"
     assert follower.error == "object of b is damaged; run 'dripstone verify'"
     assert caplog.text.count("object of b is damaged") == 1
+
+
+def test_a_version_without_a_certificate_is_not_even_checked_out(repository, slot, follower) -> None:
+    repository.uncertified.add("b")
+    repository.move("b")
+    assert not follower.poll_once()
+    assert (slot.current.version, repository.checkouts) == ("a", [])
+    assert follower.error.startswith("no certificate vouches for version b: there is none; run 'dripstone verify'")
+    assert "'dripstone promote b --reason TEXT'" in follower.error
+
+
+def test_a_held_version_comes_back_with_a_certificate_only(repository, slot, follower) -> None:
+    repository.move("b")
+    assert follower.poll_once()
+    repository.uncertified.add("a")
+    repository.move("a")
+    assert not follower.poll_once()
+    assert (slot.current.version, slot.current.number) == ("b", 2)
+    assert "no certificate vouches for version a" in follower.error
+    repository.uncertified.clear()
+    follower._retry_at = 0.0
+    assert follower.poll_once()
+    assert (slot.current.version, follower.error) == ("a", None)
 
 
 def test_a_version_that_cannot_answer_is_not_served(repository, slot, follower) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import torch
 
+from certificate_samples import judged
 from dripstone.core.bits import to_raw
 from dripstone.core.config import Config, ServeConfig, dump_config
 from dripstone.core.errors import ModelError, StoreError, UsageError
@@ -54,8 +55,12 @@ class Project:
         return stored.version
 
     def move(self, version: str) -> int:
-        number = self.repository.log.last() + 1
-        self.repository.log.append(LogEntry(number, version, "revert", "", f"{number}", "2026-01-01T00:00:00Z"))
+        return self.append(version, self.repository.write_certificate(judged(self.repository, version, version, 1)))
+
+    def append(self, version: str, certificate: str | None) -> int:
+        number, time = self.repository.log.last() + 1, "2026-01-01T00:00:00Z"
+        entry = LogEntry(number, version, "revert", "", f"{number}", time, certificate=certificate)
+        self.repository.log.append(entry)
         return number
 
     def check(self, headers: http.client.HTTPMessage, body: dict) -> None:
@@ -207,6 +212,28 @@ def test_a_damaged_version_is_never_served(project) -> None:
         connection.close()
 
 
+def test_a_version_without_a_certificate_is_never_served(project) -> None:
+    first = project.repository.log.head().version
+    second = project.version(7.0, first)
+    undecided = judged(project.repository, second, first, 2, verdict="undecided")
+    names = [None, "ab" * 32, project.repository.write_certificate(undecided)]
+    with bind(project.path, CONFIG).start() as server:
+        connection = http.client.HTTPConnection(server.host, server.port)
+        for name in names:
+            project.append(second, name)
+            wait_for(lambda: health(connection)["status"] == "degraded")
+            report = health(connection)
+            assert report["version"] == first
+            assert f"no certificate vouches for version {second[:12]}" in report["error"]
+            assert f"run 'dripstone verify', then vouch for it with 'dripstone promote {second[:12]}" in report["error"]
+            assert ask(connection)[2]["version"] == first
+            project.move(first)
+            wait_for(lambda: health(connection)["status"] == "ok")
+        project.move(second)
+        wait_for(lambda: health(connection)["version"] == second)
+        connection.close()
+
+
 def test_requests_that_have_begun_are_answered_at_the_end(project) -> None:
     slow = msgspec.structs.replace(CONFIG, serve=ServeConfig(port=0, max_wait_ms=600))
     replies = []
@@ -238,6 +265,10 @@ def test_what_cannot_be_loaded_is_said_at_the_start(tmp_path: Path) -> None:
     project.move(project.version(1.0, None, task="regression"))
     with pytest.raises(ModelError, match="not served"):
         bind(tmp_path, CONFIG)
+    project.append(project.version(2.0, None), None)
+    with pytest.raises(StoreError, match="no certificate vouches for version") as caught:
+        bind(tmp_path, CONFIG)
+    assert "--reason TEXT" in caught.value.remedy
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+import certificate_samples
 from dripstone.core.examples import Example
 from dripstone.core.records import LogEntry, Spec, Update
 from dripstone.core.tensors import RawTensor
@@ -42,7 +43,8 @@ def write(
 
 
 def entry(number: int, version: str, nonce: str = "", **fields: object) -> LogEntry:
-    return LogEntry(number, version, "update", "because", nonce or f"{number:x}", "2025-01-01T00:00:00Z", **fields)
+    event = fields.pop("event", "init" if number == 1 else "update")
+    return LogEntry(number, version, event, "because", nonce or f"{number:x}", "2025-01-01T00:00:00Z", **fields)
 
 
 def update(version: str, **fields: object) -> Update:
@@ -61,15 +63,31 @@ def book(name: str, tested: int = 0) -> Book:
     return Book(pending=[PendingRow(name, 0, 1, row(1))], tested=tested)
 
 
+def certify(repository: Repository, number: int, version: str, parent: str | None, tested: int) -> str:
+    """The certificate of an update that is promoted with ``page(number)``, after so many tests of gain."""
+    if parent is None:
+        return repository.write_certificate(certificate_samples.first(repository, version))
+    fresh = certificate_samples.rows(str(number + 1))
+    made = certificate_samples.judged(repository, version, parent, number, tested=tested, fresh=fresh)
+    return repository.write_certificate(made)
+
+
 def commit(repository: Repository, number: int, tensors: dict[str, RawTensor], parent: str | None = None) -> str:
     """One whole update, in the order of a writer."""
     version = write(repository, tensors, parent).version
     page_name = repository.write_page(page(number, version))
     repository.write_candidate_page(version, page_name)
-    book_name = repository.write_book(book(page_name, number))
+    book_name = repository.write_book(book(page_name, number - 1))
     repository.write_record(version, number, f"{number:x}", update(version, number=number))
-    repository.log.append(entry(number, version, candidate=version, page=page_name, book=book_name))
+    name = certify(repository, number, version, parent, tested=max(number - 2, 0))
+    repository.log.append(promotion(number, version, name, page=page_name, book=book_name))
     return version
+
+
+def promotion(number: int, version: str, certificate: str, nonce: str = "", **fields: object) -> LogEntry:
+    """The entry of an update whose candidate is live from now on."""
+    judgement = {"verdict": "promoted", "candidate": version, "certificate": certificate, "judged": certificate}
+    return entry(number, version, nonce, **judgement, **fields)
 
 
 def temporary_files(folder: Path) -> list[Path]:

@@ -112,7 +112,7 @@ def test_an_entry_under_a_wrong_number_is_corruption(log):
         log.head()
 
 
-@pytest.mark.parametrize("field", ["candidate", "page", "book"])
+@pytest.mark.parametrize("field", ["candidate", "page", "book", "certificate", "judged"])
 def test_names_must_be_hashes(log, field):
     with pytest.raises(StoreError, match=r"names '\.\./x'"):
         log.append(entry(4, V, **{field: "../x"}))

@@ -153,7 +153,7 @@ def test_training_is_within_reach(repository):
     assert repository.read_page(name) == page(1)
     assert repository.read_book(repository.write_book(book(name))) == book(name)
     version = "ab" * 32
-    state = TrainingState(version, "", [], None, [], 0, RawTensor("I64", (0,), b""), {})
+    state = TrainingState(version, "", [], None, None, version, [], 0, RawTensor("I64", (0,), b""), {})
     repository.write_state(state)
     assert repository.read_state(version) == state
     assert repository.prune_states(set()) == 1
@@ -178,7 +178,7 @@ def test_sweep_keeps_the_last_books_and_everything_else(repository):
     assert repository.sweep() == 1 + 3 + 1
     assert list(repository.verify()) == []
     assert len(os.listdir(repository.path / "training" / "books")) == KEPT_BOOKS
-    assert repository.read_book(repository.log.head().book).tested == KEPT_BOOKS + 3
+    assert repository.read_book(repository.log.head().book).tested == KEPT_BOOKS + 2
     assert repository.read_tensors(version)["head"] == head
 
 
@@ -189,7 +189,8 @@ def test_an_empty_store_can_be_swept(repository):
 def test_a_revert_is_one_more_entry(repository):
     first = commit(repository, 1, {"a": floats(0, 3)})
     commit(repository, 2, {"a": floats(1, 3)}, first)
-    repository.log.append(entry(3, first))
+    certificate = repository.log.entry(1).certificate
+    repository.log.append(entry(3, first, event="revert", certificate=certificate))
     assert repository.log.head().version == first
     assert list(repository.verify()) == []
 

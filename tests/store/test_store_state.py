@@ -17,6 +17,8 @@ def state():
         backbone="cd" * 32,
         trusted=[row(1, "held_out"), row(2, "held_out")],
         trusted_features=floats(0, 2, 5),
+        trusted_marks=floats(4, 2, 4),
+        anchor="ef" * 32,
         replay=[row(3)],
         replay_seen=17,
         known=RawTensor("I64", (2,), bytes(range(16))),
@@ -30,7 +32,8 @@ def test_a_state_comes_back():
 
 
 def test_a_state_without_features_or_statistics():
-    bare = replace(state(), trusted_features=None, statistics={}, known=RawTensor("I64", (0,), b""))
+    nothing = {"trusted_features": None, "trusted_marks": None, "statistics": {}}
+    bare = replace(state(), known=RawTensor("I64", (0,), b""), **nothing)
     assert decode_state(encode_state(bare)) == bare
 
 
@@ -44,6 +47,9 @@ def test_a_state_without_features_or_statistics():
         {"rows": RawTensor("U8", (3,), b"abc")},
         {"trusted_features": floats(0, 3, 5)},
         {"trusted_features": floats(0, 2)},
+        {"trusted_marks": floats(0, 3, 4)},
+        {"trusted_marks": floats(0, 2, 3)},
+        {"trusted_marks": RawTensor("I32", (2, 4), bytes(32))},
         {"foreign": floats(0, 2)},
     ],
 )

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from store_samples import book, entry, floats, nudged, page, update, write
+from store_samples import book, certify, entry, floats, nudged, page, promotion, update, write
 
 from dripstone.core.errors import RaceLostError
 from dripstone.store.repository import Repository
 
-STEPS = ("version", "page", "candidate page", "book", "record", "log")
+STEPS = ("version", "page", "candidate page", "book", "record", "certificate", "log")
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -39,7 +39,6 @@ class StoreMachine(RuleBasedStateMachine):
         nonce = f"n{self.nonces}"
         old = self.tensors[parent]["head"] if parent else floats(0, 6, 8)
         tensors = {"head": nudged(old, seed)} | ({} if parent else {"body": floats(1, 4)})
-        new = entry(number, "", nonce)
         for step in STEPS:
             if step == stop:
                 return None
@@ -51,15 +50,20 @@ class StoreMachine(RuleBasedStateMachine):
             elif step == "candidate page":
                 self.repository.write_candidate_page(version, name)
             elif step == "book":
-                new = entry(number, version, nonce, candidate=version, page=name, book=self.write_book(name))
+                kept = self.repository.write_book(book(name, self.tested if parent is None else self.tested + 1))
             elif step == "record":
                 self.repository.write_record(version, number, nonce, update(version, number=number))
+            elif step == "certificate":
+                certificate = certify(self.repository, number, version, parent, self.tested)
             else:
+                new = promotion(number, version, certificate, nonce, page=name, book=kept)
                 self.repository.log.append(new)
         return new
 
-    def write_book(self, name):
-        return self.repository.write_book(book(name, len(self.log)))
+    @property
+    def tested(self):
+        """Every update but the first has spent alpha."""
+        return max(sum(e.candidate is not None for e in self.log) - 1, 0)
 
     @rule(seed=st.integers(1, 5))
     def promote(self, seed):
@@ -86,7 +90,9 @@ class StoreMachine(RuleBasedStateMachine):
     def revert(self, data):
         version = data.draw(st.sampled_from(sorted({e.version for e in self.log})))
         self.nonces += 1
-        reverted = entry(len(self.log) + 1, version, f"n{self.nonces}", book=self.log[-1].book)
+        certificate = next(e.certificate for e in self.log[::-1] if e.version == version)
+        copied = {"event": "revert", "book": self.log[-1].book, "certificate": certificate}
+        reverted = entry(len(self.log) + 1, version, f"n{self.nonces}", **copied)
         self.repository.log.append(reverted)
         self.log.append(reverted)
 

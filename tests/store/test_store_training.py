@@ -18,7 +18,8 @@ def training(tmp_path):
 
 
 def state(version=V, seed=0):
-    return TrainingState(version, "", [], None, [], seed, RawTensor("I64", (0,), b""), {"gram": floats(seed, 4, 4)})
+    known, statistics = RawTensor("I64", (0,), b""), {"gram": floats(seed, 4, 4)}
+    return TrainingState(version, "", [], None, None, version, [], seed, known, statistics)
 
 
 def age(path, seconds):

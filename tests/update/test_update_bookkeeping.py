@@ -112,7 +112,7 @@ def test_admitted_rows_are_news():
 
 def test_a_set_aside_correction_replaces_nothing():
     batch = join([row("1", "new"), row("2", "other")], known_rows([row("1", "old")]))
-    batch.quarantine_labels(["new"], "not learned")
+    batch.set_aside("new", "not learned")
     assert batch.corrected() == set()
     assert [r.quarantined for r in batch.rows] == ["not learned", None]
 
@@ -154,7 +154,7 @@ def test_the_fingerprint_covers_what_shapes_and_judges_the_candidate():
     assert len(prints) == 6
     assert of(row("1"), share=1 - 1e-9) != of(row("1"), share=1e-9)
     aside = join([row("1"), row("2", "y")])
-    aside.quarantine_labels(["y"], "no")
+    aside.set_aside("y", "no")
     assert aside.fingerprint() == of(row("1"))
 
 
@@ -202,7 +202,7 @@ def test_a_refused_batch_does_not_erase_the_pending_rows_it_contradicts():
 
 def test_rows_set_aside_are_quarantined_whatever_the_verdict():
     batch = join([row("1"), row("2", "new")])
-    batch.quarantine_labels(["new"], "not learned")
+    batch.set_aside("new", "not learned")
     for verdict, pending in (("promoted", 0), ("undecided", 1)):
         after = end(batch, verdict)
         assert (len(after.pending), after.quarantined) == (pending, [QuarantineGroup("cd" * 32, 3, "not learned", [1])])

@@ -12,12 +12,19 @@ from dripstone.models import mlp
 from dripstone.models.factory import ModelSpec
 from dripstone.tasks.classification import answers
 from dripstone.train.features import head_logits
-from dripstone.update.candidate import choose_selection, encode_batch, head_answers, train_candidate
+from dripstone.update.batch import Batch, BatchRow
+from dripstone.update.candidate import choose_selection, encode_batch, train_candidate
 from learner_samples import blobs, make, own_net, trained
 
 
 def examples(rows):
     return [Example(str(i), np.array(r["inputs"], np.float32), r["label"]) for i, r in enumerate(rows)]
+
+
+def batch_of(rows, held_out=()):
+    return Batch(
+        rows=[BatchRow(row, held_out=False) for row in rows] + [BatchRow(row, held_out=True) for row in held_out]
+    )
 
 
 def finish(events):
@@ -33,22 +40,27 @@ def bits(module):
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def train(champion, rows, settings, keep=None, replay=()):
+def train(champion, rows, settings, aside=(), replay=()):
     config = Config().override(settings)
     selection = choose_selection(config, champion)
-    _, encoding = finish(encode_batch(champion, selection, rows, rows[:3]))
-    keep = np.ones(len(rows), bool) if keep is None else keep
-    return finish(train_candidate(champion, selection, encoding, rows, keep, replay, None, config))
+    batch = batch_of(rows, rows[:3])
+    _, encoding = finish(encode_batch(champion, selection, batch))
+    for label in aside:
+        batch.set_aside(label, "a test")
+    return finish(train_candidate(champion, selection, encoding, batch, replay, None, config))
 
 
 def test_the_first_rows_fit_a_copy_and_not_the_champion(tmp_path):
     champion = make(tmp_path).champion()
     before = bits(champion.model)
     rows = examples(blobs(50, seed=0))
-    events, encoding = finish(encode_batch(champion, choose_selection(Config(), champion), rows[:80], rows[80:]))
+    batch = batch_of(rows[:80], rows[80:])
+    events, encoding = finish(encode_batch(champion, choose_selection(Config(), champion), batch))
     assert all(isinstance(event, Encoded) for event in events)
     assert (events[-1].done, events[-1].rows) == (100, 100)
-    assert (encoding.training.shape, encoding.fresh.shape) == ((80, 2), (20, 2))
+    assert encoding.features.shape == (100, 2)
+    fresh = encoding.of(batch.places(held_out=True))
+    torch.testing.assert_close(fresh, encoding.features[80:])
     assert float(encoding.starter.head.expansion.width) > 0
     assert bool(encoding.starter.preprocess.fitted)
     after = bits(champion.model)
@@ -77,11 +89,10 @@ def test_training_moves_what_was_selected_and_nothing_of_the_champion(tmp_path, 
     )
 
 
-def test_rows_that_are_not_kept_take_no_part(tmp_path):
+def test_rows_that_are_set_aside_take_no_part(tmp_path):
     champion = trained(tmp_path).champion()
     rows = examples(blobs(30, seed=1, labels="abz"))
-    keep = np.array([row.target != "z" for row in rows])
-    _, candidate = train(champion, rows, {"select.selection": "head@adamw"}, keep)
+    _, candidate = train(champion, rows, {"select.selection": "head@adamw"}, aside="z")
     assert (candidate.task.labels, candidate.trained) == (("a", "b"), 60)
 
 
@@ -107,5 +118,5 @@ def test_the_default_of_head_depends_on_where_the_labels_come_from(tmp_path):
 
 def test_no_rows_have_no_answers(tmp_path):
     champion = trained(tmp_path).champion()
-    assert head_answers(champion.model, torch.empty(0, 0)).shape == (0,)
+    assert head_logits(champion.model, torch.empty(0, 0)).shape == (0, 2)
     assert (answers(head_logits(champion.model, torch.ones(3, 2)), classes=0) == -1).all()

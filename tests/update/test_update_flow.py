@@ -232,7 +232,7 @@ def test_the_loop_does_not_pay_for_statistics_that_are_gone(tmp_path, monkeypatc
 
 
 def test_what_the_pending_rows_have_no_room_for_is_reported(tmp_path):
-    learner = trained(tmp_path, {"gate.mode": "better", "gate.pending": 15})
+    learner = trained(tmp_path, {"gate.mode": "better", "store.pending": 15})
     assert learner.update(blobs(5, seed=1)).examples.dropped == 0
     update = learner.update(blobs(5, seed=2))
     assert (update.verdict, update.examples.pending, update.examples.dropped) == ("undecided", 15, 5)
@@ -279,8 +279,9 @@ def test_a_label_that_cannot_be_learned_is_set_aside_alone(tmp_path):
     assert update.promoted
     assert update.examples.quarantined == 200 == len(quarantined(learner))
     assert {group.reason for group in book_of(learner).quarantined} == {
-        "the new label was not learned on half of its held-out rows"
+        "the new label z was not learned on half of its held-out rows; its rows are quarantined"
     }
+    assert "; besides, the new label z was not learned" in update.reason
     assert learner.champion().task.labels == ("a", "b")
     assert update.examples.trained + update.examples.held_out == 100
     assert {row.target for row in live_rows(learner, "train")} == {"a", "b"}
@@ -354,7 +355,7 @@ def test_new_labels_grow_the_head_and_count_intrusion_apart(tmp_path):
 
 
 def test_the_pending_rows_are_capped(tmp_path):
-    learner = trained(tmp_path, {"gate.pending": 15, "gate.mode": "better"})
+    learner = trained(tmp_path, {"store.pending": 15, "gate.mode": "better"})
     learner.update(blobs(5, seed=10))
     update = learner.update(blobs(5, seed=1))
     assert update.examples.pending == 15

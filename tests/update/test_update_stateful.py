@@ -22,7 +22,7 @@ class LearnerMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.learner = make(self.folder, {"gate.pending": 90, "gate.trusted": 60, "curate.policy": "screen+replay:40"})
+        self.learner = make(self.folder, {"store.pending": 90, "gate.trusted": 60, "curate.policy": "screen+replay:40"})
         self.history = [self.learner.log()[0].version]
         self.sent = []
         self.answers = {}

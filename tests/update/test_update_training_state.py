@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from dripstone.learner import Learner
 from dripstone.models import mlp
 from dripstone.train.closed_form import Statistics, add_rows, solve
 from dripstone.train.features import features_of
-from dripstone.update.training_state import cap_trusted, known_of, load_state, statistics_of, without_rows
+from dripstone.update.training_state import join_trusted, known_of, load_state, statistics_of, without_rows
 from learner_samples import blobs, live_rows, make, scores, trained
 
 
@@ -218,6 +219,7 @@ def test_rows_are_taken_out_with_their_features(tmp_path):
     less = without_rows(state, gone)
     assert [row.id for row in less.trusted] == [row.id for row in state.trusted[1:]]
     assert torch.equal(from_raw(less.trusted_features), from_raw(state.trusted_features)[1:])
+    assert torch.equal(from_raw(less.trusted_marks), from_raw(state.trusted_marks)[1:])
     assert len(less.replay) == len(state.replay) - 1
     everything = without_rows(state, {row.id for row in state.trusted})
     assert everything.trusted == []
@@ -227,8 +229,17 @@ def test_rows_are_taken_out_with_their_features(tmp_path):
 def test_the_cap_of_trusted_rows_keeps_classes_even(tmp_path):
     learner = trained(tmp_path)
     rows = learner.repository.read_state(learner.log()[0].version).trusted
-    kept = cap_trusted(rows, 10)
+    kept = join_trusted([], rows, 10)
     assert sorted(row.target for row in kept) == ["a"] * 5 + ["b"] * 5
+
+
+def test_a_row_that_comes_again_gives_way_to_its_new_form(tmp_path):
+    learner = trained(tmp_path)
+    rows = learner.repository.read_state(learner.log()[0].version).trusted
+    again = msgspec.structs.replace(rows[0], target="c")
+    assert join_trusted(rows, [again], len(rows)) == [*rows[1:], again]
+    learned = msgspec.structs.replace(rows[0], role="train")
+    assert join_trusted(rows, [learned], len(rows)) == rows[1:]
 
 
 def test_the_state_grows_by_the_known_rows_alone(tmp_path):

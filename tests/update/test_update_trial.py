@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 
+from dripstone.core.bits import from_raw
 from dripstone.core.fork import named_tensors
 from dripstone.models import mlp
+from dripstone.train.features import features_of
 from dripstone.update import flow, trial
+from dripstone.update.training_state import marks_of, marks_on
 from dripstone.update.trial import store_candidate
 from learner_samples import blobs, make, scores, trained
 
@@ -56,15 +59,31 @@ def test_both_answer_the_same_rows_in_the_same_order(tmp_path, monkeypatch):
     learner = trained(tmp_path, {"gate.mode": "better"})
     learner.update(blobs(10, seed=1, labels="ab"))
     learner.update(blobs(20, seed=2, labels="abc"))
-    (fresh, trusted), judgement = seen[-1][0], seen[-1][1]
+    (answers, fresh), judgement = seen[-1][0], seen[-1][1]
     update = learner.repository.records(learner.log()[0].candidate)[-1]
-    assert len(fresh.targets) == update.evidence.rows == update.examples.held_out
-    assert fresh.labels.count("c") > 0
-    assert set(np.unique(fresh.targets)) == {0, 1, 2}
-    assert (fresh.restricted < 2).all()
-    assert len(trusted.targets) == len(learner.repository.read_state(update.parent).trusted)
-    assert (trusted.champion == trusted.targets).mean() > 0.9
+    assert fresh == update.evidence.rows == update.examples.held_out
+    state = learner.repository.read_state(update.parent)
+    assert len(answers) - fresh == len(state.trusted)
+    classes = answers.partitions[0]
+    new = classes.codes[:fresh] == classes.names.index("class c")
+    assert new.any()
+    assert (answers.champion.known[:fresh] == ~new).all()
+    assert not answers.champion.restricted.right[:fresh][new].any()
+    assert answers.champion.marks.right[fresh:].mean() > 0.9
     assert judgement.evidence == update.evidence
+
+
+def test_marks_that_were_kept_are_those_of_the_version(tmp_path):
+    learner = trained(tmp_path)
+    for seed, selection in enumerate(("head", "full", "head@adamw"), start=1):
+        update = learner.update(blobs(60, seed, "abc"[: 1 + seed]), select=selection, gate="off")
+        state = learner.repository.read_state(update.version)
+        kept, _ = marks_of(state)
+        champion = learner.champion()
+        features = features_of(champion.model, [row.example().inputs for row in state.trusted])
+        again = marks_on(champion.model, champion.task.labels, state.trusted, features)
+        assert (kept.right == again.right).all()
+        np.testing.assert_allclose(kept.probability, again.probability, atol=1e-5)
 
 
 def test_moved_features_are_computed_again_for_trusted_rows(tmp_path):
@@ -73,8 +92,8 @@ def test_moved_features_are_computed_again_for_trusted_rows(tmp_path):
     update = learner.update(blobs(60, seed=1), settings={"select.selection": "full", "train.learning_rate": 0.05})
     state = learner.repository.read_state(update.version)
     model = learner.champion().model
-    expected = trial.features_of(model, [row.example().inputs for row in state.trusted])
-    torch.testing.assert_close(trial.from_raw(state.trusted_features), expected)
+    expected = features_of(model, [row.example().inputs for row in state.trusted])
+    torch.testing.assert_close(from_raw(state.trusted_features), expected)
 
 
 def test_the_champion_is_not_moved_by_the_trial(tmp_path):

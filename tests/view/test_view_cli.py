@@ -35,7 +35,7 @@ def test_help_loads_nothing_heavy():
     assert loaded_by("--help") == set()
 
 
-@pytest.mark.parametrize("command", [["log"], ["status"], ["show"], ["data", "list"], ["verify"]])
+@pytest.mark.parametrize("command", [["log"], ["status"], ["show"], ["data", "list"]])
 def test_reading_commands_load_no_torch(template, command):
     assert not loaded_by("-C", template, *command) & {"torch", "rich", "transformers", "starlette"}
 

@@ -58,7 +58,7 @@ def test_init_in_the_working_directory(tmp_path, dripstone, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = dripstone("init", ".", *INIT)
     assert (found.code, found.err) == (0, "next: dripstone update FILE\n")
-    assert dripstone("verify").out == "sound: 1 version, every byte as it was written\n"
+    assert dripstone("verify").out == "sound: 1 version, every byte as it was written, every certificate as it was earned\n"
 
 
 def test_update_promotes(project, dripstone):
@@ -88,6 +88,9 @@ def test_update_speaks_json(project, dripstone):
     assert report["examples"].keys() == counts
     assert report["metrics"].keys() == {"champion", "candidate"}
     evidence = {"wealth", "threshold", "discordant", "rows", "alpha_spent", "rows_needed"}
+    evidence |= {"wins", "losses", "gain_at_least"}
+    assert report["harm"].keys() == {"slice", "against", "rows", "worse", "better", "wealth", "bar"}
+    assert report["flips"].keys() == {"negative", "positive", "rows"}
     assert report["evidence"].keys() == evidence
     assert report["cost"].keys() == {"wall_seconds", "cpu_seconds", "peak_memory_bytes"}
     assert report["rungs"][0].keys() == {"selection", "score", "cpu_seconds"}

@@ -22,14 +22,16 @@ AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the versions are.
+    """Where the versions are, and how much is kept beside them.
 
     path : folder of the store, relative to the project.
     keep_states : how many training states are kept for a quick revert; older ones are rebuilt from the ledger.
+    pending : cap of the pending rows.
     """
 
     path: str = "store"
     keep_states: AtLeastOne = 2
+    pending: AtLeastOne = 10_000
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,11 +48,12 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TaskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an example means.
 
-    kind : the task. input : column or columns of the inputs (several make a vector). target : column of the label.
-    id, slice, weight, time : optional columns.
+    kind : the task. metric : what the gate judges by, ``accuracy`` or ``log_loss``. input : column or columns of the
+    inputs (several make a vector). target : column of the label. id, slice, weight, time : optional columns.
     """
 
     kind: Literal["classification"] = "classification"
+    metric: Literal["accuracy", "log_loss"] = "accuracy"
     input: str | Annotated[list[str], msgspec.Meta(min_length=1)] = "inputs"
     target: str = "label"
     id: str | None = None
@@ -88,13 +91,25 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Count = 0
 
 
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a candidate must keep besides; None asks nothing. One that does not waits: its rows stay pending.
+
+    negative_flips : share of trusted rows that may turn from right to wrong.
+    calibration_error : expected calibration error on held-out rows. latency_ratio : time of a row over the champion's.
+    """
+
+    negative_flips: Share | None = None
+    calibration_error: Share | None = None
+    latency_ratio: Positive | None = None
+
+
 class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """May the candidate replace the champion?
 
     mode : ``steady``, ``better`` or ``off``. alpha : lifetime error of promotion by proof, and of the harm test.
-    margin : tolerated loss of accuracy. holdout : share of rows held out. trusted : cap of the trusted rows.
-    minimum : rows below which nothing is promoted without proof. pending : cap of the pending rows.
-    sense : tolerated fall of the agreement between a batch's labels and the champion.
+    margin : tolerated loss of the metric. holdout : share of rows held out. trusted : cap of the trusted rows.
+    minimum : rows below which nothing is promoted without proof. sense : tolerated fall of the agreement between a
+    batch's labels and the champion. limits : ``negative_flips``, ``calibration_error`` and ``latency_ratio``, if any.
     """
 
     mode: Literal["steady", "better", "off"] = "steady"
@@ -103,8 +118,8 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdout: Share = 0.2
     trusted: AtLeastOne = 4000
     minimum: AtLeastOne = 50
-    pending: AtLeastOne = 10_000
     sense: Share = 0.25
+    limits: Limits = Limits()
 
 
 class ServeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,7 +160,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: ServeConfig = ServeConfig()
 
     def override(self, values: dict[str, Any]) -> Config:
-        """A copy with ``section.key`` values replaced; strings are converted to the key's type.
+        """A copy with values replaced by ``section.key`` or ``gate.limits.key``; strings become what the key takes.
 
         Raises
         ------
@@ -154,11 +169,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         tree = msgspec.to_builtins(self)
         for name, value in values.items():
-            section, _, key = name.partition(".")
-            if section not in tree or key not in tree[section]:
+            *path, key = name.split(".")
+            node = tree
+            for part in path:
+                node = node.get(part) if isinstance(node, dict) else None
+            if not path or not isinstance(node, dict) or key not in node:
                 known = [f"{s}.{k}" for s, keys in tree.items() for k in keys]
                 raise UsageError(f"there is no setting {name!r}", remedy=f"use one of {', '.join(known)}")
-            tree[section][key] = value
+            node[key] = value
         return _convert(tree, "the given settings", strict=False)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,3 +115,18 @@ def is_held_out(key: bytes, inputs: Inputs, share: float) -> bool:
     True
     """
     return holdout_hash(key, inputs) < share * 2**64
+
+
+def ids_digest(ids: Iterable[str]) -> str:
+    """SHA-256 over ids in their order, each preceded by its length: which rows they were, in 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> ids_digest(["a", "bc"]) == ids_digest(["ab", "c"])
+    False
+    """
+    digest = hashlib.sha256()
+    for row_id in ids:
+        data = row_id.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()

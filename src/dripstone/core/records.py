@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from dripstone.core.config import Limits
+
 Verdict = Literal["promoted", "refused", "undecided", "unchanged"]
 EntryEvent = Literal["init", "update", "revert", "promote", "data"]
 Role = Literal["train", "held_out", "rejected", "quarantined"]
@@ -70,23 +72,60 @@ class Rung(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True):
     """The test for gain: e-process wealth against its threshold 1/alpha_k.
 
-    ``alpha_spent`` is 0 when the row counts alone showed that the test could not pass; ``rows_needed`` estimates how
-    many more labelled rows, held out or not, a decision by proof would take (None where no estimate exists).
+    ``wealth`` is the highest that was reached while the ``rows`` fresh rows were read in order, ``wins`` and ``losses``
+    are the rows that speak for either side. ``alpha_spent`` is 0 when the row counts alone showed that the test could
+    not pass, or when it was not asked; ``rows_needed`` estimates how many more labelled rows, held out or not, a
+    decision would take (None where no estimate exists). ``gain_at_least`` is what the proof amounts to: the lower
+    confidence bound of the gain, at the same level; 0 where nothing is proven.
     """
 
     wealth: float = 1.0
     threshold: float = 0.0
     discordant: int = 0
+    wins: int = 0
+    losses: int = 0
     rows: int = 0
     alpha_spent: float = 0.0
     rows_needed: int | None = None
+    gain_at_least: float = 0.0
+
+
+class HarmTest(msgspec.Struct, frozen=True):
+    """The test for harm where it found most: the slice, against whom, and its e-process wealth against the bar.
+
+    ``against`` is ``"champion"`` or ``"anchor"``, the best version so far. Of the slice's ``rows`` trusted rows,
+    ``worse`` speak against the candidate and ``better`` for it.
+    """
+
+    slice: str = ""
+    against: str = "champion"
+    rows: int = 0
+    worse: int = 0
+    better: int = 0
+    wealth: float = 1.0
+    bar: float = 0.0
+
+
+class Flips(msgspec.Struct, frozen=True):
+    """Held-out rows that the champion had right and the candidate has wrong (``negative``), and the other way round."""
+
+    negative: int = 0
+    positive: int = 0
+    rows: int = 0
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """Accuracy on held-out rows, overall and by slice; None where there is no row."""
+    """What one version does on held-out rows, overall and by slice; None where there is no row, or nobody asked.
+
+    ``score`` is the mean of the metric that the gate judges by, as a gain (1 is perfect), ``calibration_error`` the
+    expected calibration error, ``latency_ms`` the milliseconds that one row takes.
+    """
 
     accuracy: float | None = None
     by_slice: dict[str, float] = {}
+    score: float | None = None
+    calibration_error: float | None = None
+    latency_ms: float | None = None
 
 
 class MetricsPair(msgspec.Struct, frozen=True):
@@ -101,7 +140,8 @@ class Update(msgspec.Struct, frozen=True):
 
     ``version`` is the candidate's id, None where none was trained. ``intrusion`` is the share of trusted rows to which
     the candidate gives a label that the champion does not know; ``new_labels`` are those labels. ``number`` is the
-    entry in the store's log that committed the update, None for a dry run.
+    entry in the store's log that committed the update, None for a dry run. ``anchor`` is the best version so far,
+    against which the candidate was held as well.
     """
 
     version: str | None
@@ -117,6 +157,9 @@ class Update(msgspec.Struct, frozen=True):
     metrics: MetricsPair = MetricsPair()
     intrusion: float = 0.0
     evidence: Evidence = Evidence()
+    harm: HarmTest = HarmTest()
+    flips: Flips = Flips()
+    anchor: str | None = None
     delta_bytes: int = 0
     cost: Cost = Cost()
     number: int | None = None
@@ -127,8 +170,9 @@ class Update(msgspec.Struct, frozen=True):
 class LogEntry(msgspec.Struct, frozen=True):
     """One create-only entry of ``refs/live``: the single commit of everything an update changes.
 
-    ``version`` is live from this entry on. ``candidate`` is what was judged, promoted or not. ``page`` names the
-    ledger page with the update's rows, ``book`` the pending and quarantined rows after it.
+    ``version`` is live from this entry on, and ``certificate`` vouches for it. ``candidate`` is what was judged,
+    promoted or not, and ``judged`` its certificate. ``page`` names the ledger page with the update's rows, ``book`` the
+    pending and quarantined rows after it.
     """
 
     number: int
@@ -141,6 +185,57 @@ class LogEntry(msgspec.Struct, frozen=True):
     candidate: str | None = None
     page: str | None = None
     book: str | None = None
+    certificate: str | None = None
+    judged: str | None = None
+
+
+class RowSet(msgspec.Struct, frozen=True):
+    """Rows that judged a candidate: how many, and the hash of their ids in order (``ids_digest``)."""
+
+    rows: int = 0
+    digest: str = ""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What the gate was told when it judged: its settings, and how many candidates it had tested before."""
+
+    mode: Literal["steady", "better", "off"]
+    alpha: float
+    margin: float
+    minimum: int
+    trusted: int
+    metric: str
+    tested: int
+    limits: Limits = Limits()
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """Why a version may be live, or why not: what was compared, on which rows, under which rules, with what result.
+
+    ``source`` says who vouches: the ``gate``, a ``person`` who overruled it, or nobody, because it was the ``first``
+    version and nothing was live that it could harm. ``merkle`` and ``champion_merkle`` are the Merkle roots of the
+    tensors of ``version`` and ``champion``; ``anchor`` is the best version so far as the judgement found it and
+    ``next_anchor`` as it left it. ``number`` is the log entry it was written for.
+    """
+
+    version: str
+    merkle: str
+    source: Literal["first", "gate", "person"]
+    verdict: Verdict
+    reason: str
+    number: int
+    time: str
+    champion: str | None = None
+    champion_merkle: str | None = None
+    anchor: str | None = None
+    next_anchor: str | None = None
+    fresh: RowSet = RowSet()
+    trusted: RowSet = RowSet()
+    rules: Rules | None = None
+    evidence: Evidence = Evidence()
+    harm: HarmTest = HarmTest()
+    flips: Flips = Flips()
+    format: str = "dripstone-certificate 1"
 
 
 class Spec(msgspec.Struct, frozen=True):

@@ -1,13 +1,17 @@
 """Evidence by betting: wealth that can only grow if the hypothesis is false.
 
-A gambler who starts with 1 and bets on "the mean of these differences is above m" keeps an expected wealth of at most 1
-while the mean is at most m. Wealth above 1/alpha therefore happens with probability at most alpha, whenever one looks
-(Ville's inequality).
+Gamblers who start with 1 and bet on "the mean of these differences is above m" keep an expected wealth of at most 1
+while the mean is at most m. Wealth above 1/alpha therefore happens with probability at most alpha, however often one
+looks (Ville's inequality).
+
+Each of a few gamblers bets the same share of what it has on every row, and their mean wealth counts (a mixture over a
+grid of bets): no bet looks at its own row, the final wealth does not depend on the order of the rows, and what is lost
+against the best of them in hindsight is a factor of their number, however long the stream.
 
 References
 ----------
-Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", arXiv 2010.09686, section 4.
-Krichevsky & Trofimov, "The performance of universal encoding", 1981 (the bet for outcomes of plus and minus one).
+Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", arXiv 2010.09686, section 4.2 (the
+capital process) and appendix B.7 (diversified Kelly betting, a mean over a grid of bets).
 """
 
 from __future__ import annotations
@@ -18,46 +22,78 @@ import numpy as np
 
 from dripstone.core.records import Evidence
 
-MAX_BET = 0.95
-"""Share of the wealth that is never exceeded in one bet, so that one surprise cannot ruin the gambler."""
+BETS = np.array([0.95, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32])
+"""Shares of the wealth that are bet. The best one is about mean over variance of the differences. The grid reaches from
+sure wins to one in 32, a factor of two apart, so that a best one between two of them costs at most a ninth of the
+growth."""
+
+_LARGEST = 700.0
+_STEPS = 20
 
 
-def log_wealth(differences: np.ndarray, bound: float = 0.0) -> float:
-    """Log of the wealth after betting on ``mean > bound``.
+def log_factors(differences: np.ndarray, weights: np.ndarray | None = None, bound: float = 0.0) -> np.ndarray:
+    """Log of the factor by which each row multiplies the wealth of each gambler who bets on ``mean > bound``.
 
     Parameters
     ----------
     differences : numpy.ndarray
-        [rows] float, each in [-1, 1], in an order that does not depend on their values.
+        [rows] in [-1, 1]: whole numbers (paired 0/1 outcomes) or real ones (a bounded metric).
+    weights : numpy.ndarray, optional
+        [rows] in [0, 1], fixed without looking at the differences; the hypothesis is then about the weighted mean.
     bound : float
         The largest mean under the hypothesis, in [0, 1).
 
     Returns
     -------
-    float
-        0.0 for no rows. Each bet is fixed before its row is seen.
+    numpy.ndarray
+        [rows, bets] float64.
+
+    Raises
+    ------
+    ValueError
+        If a difference or weight is out of its bounds, or no number.
+    """
+    if len(differences) and (not np.isfinite(differences).all() or np.abs(differences).max() > 1):
+        raise ValueError("differences must be finite and within [-1, 1]")
+    bets = BETS / (1.0 + bound)
+    if weights is not None:
+        if len(weights) and not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() <= 1):
+            raise ValueError("weights must be finite and within [0, 1]")
+        return np.log1p((weights * (differences - bound))[:, None] * bets)
+    if differences.dtype.kind in "ib":
+        table = np.log1p((np.array([-1, 0, 1]) - bound)[:, None] * bets)
+        return table[differences.astype(np.intp) + 1]
+    return np.log1p((differences - bound)[:, None] * bets)
+
+
+def log_mean(log_wealths: np.ndarray) -> np.ndarray:
+    """Log of the mean wealth of the gamblers, over the last axis, from the logs of their wealths."""
+    return np.logaddexp.reduce(log_wealths, axis=-1) - math.log(log_wealths.shape[-1])
+
+
+def log_wealth(differences: np.ndarray, weights: np.ndarray | None = None, bound: float = 0.0) -> float:
+    """Log of the wealth after all rows; takes what `log_factors` does.
 
     Examples
     --------
     >>> log_wealth(np.zeros(100))
     0.0
-    >>> log_wealth(np.ones(20)) > math.log(1000)
-    True
-    >>> log_wealth(-np.ones(20))
-    0.0
+    >>> log_wealth(np.ones(20)) > math.log(1000), log_wealth(-np.ones(20)) < 0
+    (True, True)
     """
-    if len(differences) == 0:
-        return 0.0
-    if not np.isfinite(differences).all() or np.abs(differences).max() > 1:
-        raise ValueError("differences must be finite and within [-1, 1]")
-    payoff = np.asarray(differences, dtype=np.float64) - bound
-    if bound == 0.0:
-        payoff = payoff[payoff != 0.0]
-    total = np.concatenate([[0.0], np.cumsum(payoff)[:-1]])
-    squares = np.concatenate([[0.0], np.cumsum(payoff**2)[:-1]])
-    # The regularising 1 makes this the Krichevsky-Trofimov bet (w - l) / (w + l + 1) when payoffs are +1 and -1.
-    bets = np.clip(total / (squares + 1.0), 0.0, MAX_BET / (1.0 + bound))
-    return float(np.log1p(bets * payoff).sum())
+    return float(log_mean(log_factors(differences, weights, bound).sum(axis=0)))
+
+
+def highest_log_wealth(differences: np.ndarray, weights: np.ndarray | None = None, bound: float = 0.0) -> float:
+    """Log of the highest wealth that was reached while the rows were read in order; at least 0.0, the start.
+
+    Ville's inequality holds for the highest wealth, so that a proof, once found, is not lost to the rows after it. The
+    order must not depend on the differences.
+    """
+    if weights is None and bound == 0.0:
+        differences = differences[differences != 0]
+    path = log_mean(np.cumsum(log_factors(differences, weights, bound), axis=0))
+    return max(0.0, float(path.max(initial=0.0)))
 
 
 def level(alpha: float, candidate: int) -> float:
@@ -71,65 +107,88 @@ def level(alpha: float, candidate: int) -> float:
     return alpha / (candidate * (candidate + 1))
 
 
-def can_pass(rows: int, alpha_k: float) -> bool:
-    """Whether ``rows`` fresh rows, every one of them a win, would be proof. Looks at the count alone.
+def can_pass(rows: int, alpha_k: float, weights: np.ndarray | None = None) -> bool:
+    """Whether ``rows`` rows, every one of them a win, would be proof. Looks at their number and weights alone.
 
     Examples
     --------
     >>> can_pass(3, 0.025), can_pass(12, 0.025)
     (False, True)
     """
-    return log_wealth(np.ones(rows)) >= math.log(1.0 / alpha_k)
+    return log_wealth(np.ones(rows, dtype=np.int64), weights) >= math.log(1.0 / alpha_k)
 
 
-def gain_evidence(differences: np.ndarray, alpha: float, tested: int, holdout: float) -> Evidence:
+def gain_evidence(
+    differences: np.ndarray, alpha: float, tested: int, holdout: float, weights: np.ndarray | None = None
+) -> Evidence:
     """Test a candidate for gain on fresh rows, spending alpha only where the test could pass.
 
     Parameters
     ----------
     differences : numpy.ndarray
-        [rows] candidate's correctness less the champion's: -1, 0 or 1.
+        [rows] the candidate's metric less the champion's, in the order in which the rows came.
     alpha : float
         What a store may spend over its life.
     tested : int
         How many candidates were put to the test before.
     holdout : float
         The share of labelled rows that is held out, to turn held-out rows into labelled ones.
+    weights : numpy.ndarray, optional
+        [rows] in [0, 1].
 
     Examples
     --------
     >>> found = gain_evidence(np.ones(30), alpha=0.05, tested=0, holdout=0.2)
     >>> found.wealth >= found.threshold, found.alpha_spent, found.rows_needed
     (True, 0.025, 0)
+    >>> found.gain_at_least > 0.5
+    True
     """
     alpha_k = level(alpha, tested + 1)
+    bar = math.log(1.0 / alpha_k)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    possible = can_pass(len(differences), alpha_k)
-    log_w = log_wealth(differences)
-    proven = possible and log_w >= math.log(1.0 / alpha_k)
+    possible = can_pass(len(differences), alpha_k, weights)
+    highest = highest_log_wealth(differences, weights)
+    proven = possible and highest >= bar
     # The rows to come are judged with the next candidate, whose bar is higher if this one has spent its share.
-    missing = math.log(1.0 / level(alpha, tested + 1 + int(possible))) - log_w
+    next_bar = math.log(1.0 / level(alpha, tested + 1 + int(possible)))
     return Evidence(
-        wealth=math.exp(min(log_w, 700.0)),
+        wealth=math.exp(min(highest, _LARGEST)),
         threshold=1.0 / alpha_k,
         discordant=wins + losses,
+        wins=wins,
+        losses=losses,
         rows=len(differences),
         alpha_spent=alpha_k if possible else 0.0,
-        rows_needed=0 if proven else _rows_needed(wins, losses, len(differences), missing, holdout),
+        rows_needed=0 if proven else _rows_needed(differences, weights, next_bar, holdout),
+        gain_at_least=_lower_bound(differences, weights, bar) if proven else 0.0,
     )
 
 
-def _rows_needed(wins: int, losses: int, rows: int, missing: float, holdout: float) -> int | None:
-    """Labelled rows until the log wealth has grown by ``missing``, if rows go on as they did; None if it never will.
+def _lower_bound(differences: np.ndarray, weights: np.ndarray | None, bar: float) -> float:
+    """The largest mean that the rows rule out: the lower end of the confidence sequence, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if highest_log_wealth(differences, weights, middle) >= bar:
+            low = middle
+        else:
+            high = middle
+    return low
 
-    A discordant row adds KL(p || 1/2) to the log wealth of whoever knows the share of wins p. The gambler learns p on
-    the way, which costs half the log of the number of bets (Krichevsky & Trofimov).
+
+def _rows_needed(differences: np.ndarray, weights: np.ndarray | None, bar: float, holdout: float) -> int | None:
+    """Labelled rows until the wealth reaches the bar, if rows go on as they did; None if it never will.
+
+    In the long run the wealth is that of the best gambler, divided among them all. Half a win and half a loss stand in
+    for what few rows do not show (Krichevsky & Trofimov).
     """
-    p = (wins + 0.5) / (wins + losses + 1.0)
-    if p <= 0.5 or rows == 0:
+    rows = len(differences)
+    if rows == 0:
         return None
-    growth = p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
-    discordant = missing / growth
-    discordant += 0.5 * math.log1p(discordant / (wins + losses + 1.0)) / growth
-    discordant_rate = (wins + losses + 0.5) / (rows + 1.0)
-    return math.ceil(discordant / discordant_rate / holdout)
+    unseen = (np.log1p(BETS) + np.log1p(-BETS)) / 2
+    growth = float((log_factors(differences, weights).sum(axis=0) + unseen).max()) / (rows + 1)
+    if growth <= 0:
+        return None
+    needed = (bar + math.log(len(BETS))) / growth
+    return math.ceil(max(needed - rows, 1.0) / holdout)

@@ -1,7 +1,7 @@
 """Does the batch make sense? Labels of known classes should agree with the champion about as well as trusted ones do.
 
-Poisoned batches fall to half or less, honest ones do not. Real concept drift looks the same, which is why a person can
-admit a quarantined batch.
+Poisoned batches fall to half or less, honest ones do not; one mislabelled class does so among many that are right. Real
+concept drift looks the same, which is why a person can admit what was quarantined.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import numpy as np
 
 SIGNIFICANCE = 0.01
 GRID = 400
-MIN_HELD_OUT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sense:
-    """Agreement of a batch and of the trusted rows with the champion, and whether the fall is beyond chance."""
+    """Agreement of some rows and of the trusted ones with the champion, and whether the fall is beyond chance."""
 
     rows: int
     agreement: float
@@ -26,7 +25,9 @@ class Sense:
     sound: bool
 
 
-def batch_sense(agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float) -> Sense:
+def batch_sense(
+    agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float, significance: float = SIGNIFICANCE
+) -> Sense:
     """Compare agreements one-sidedly: is the batch's shown to be below the trusted one less ``tolerance``?
 
     A few trusted rows say little about how often the champion is right, so the chance of an agreement this low is
@@ -41,6 +42,8 @@ def batch_sense(agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float
         [trusted] bool: the champion is right on a trusted row.
     tolerance : float
         Tolerated fall, as a share.
+    significance : float
+        Chance that rows which have fallen just as far as is tolerated are called unsound.
 
     Examples
     --------
@@ -51,9 +54,42 @@ def batch_sense(agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float
     if len(agrees) == 0 or len(trusted_agrees) == 0:
         return Sense(len(agrees), 1.0, 1.0, sound=True)
     shares, weights = _possible_shares(int(trusted_agrees.sum()), len(trusted_agrees))
-    tails = [_binomial_tail(int(agrees.sum()), len(agrees), share - tolerance) for share in shares]
-    improbable = float(weights @ np.array(tails)) <= SIGNIFICANCE
+    tails = [binomial_tail(int(agrees.sum()), len(agrees), share - tolerance) for share in shares]
+    improbable = float(weights @ np.array(tails)) <= significance
     return Sense(len(agrees), float(agrees.mean()), float(trusted_agrees.mean()), sound=not improbable)
+
+
+def class_sense(
+    targets: np.ndarray, agrees: np.ndarray, trusted_targets: np.ndarray, trusted_agrees: np.ndarray, tolerance: float
+) -> dict[int, Sense]:
+    """Classes whose own rows contradict the champion far more often than the trusted rows of the class do.
+
+    Parameters
+    ----------
+    targets, agrees : numpy.ndarray
+        [rows] class indices and bool, of the batch's rows of known classes.
+    trusted_targets, trusted_agrees : numpy.ndarray
+        [trusted] the same of the trusted rows.
+    tolerance : float
+        Tolerated fall, as a share. The significance is shared among the classes of the batch.
+
+    Examples
+    --------
+    >>> targets, trusted = np.repeat([0, 1], 30), np.repeat([0, 1], 50)
+    >>> found = class_sense(targets, targets == 0, trusted, np.ones(100, bool), 0.25)
+    >>> {code: (sense.rows, sense.agreement) for code, sense in found.items()}
+    {1: (30, 0.0)}
+    """
+    classes = np.unique(targets)
+    found = {}
+    for code in classes:
+        mine, theirs = agrees[targets == code], trusted_agrees[trusted_targets == code]
+        # The test can only be significant where the fall itself is larger than is tolerated.
+        if len(theirs) and mine.mean() < theirs.mean() - tolerance:
+            sense = batch_sense(mine, theirs, tolerance, SIGNIFICANCE / len(classes))
+            if not sense.sound:
+                found[int(code)] = sense
+    return found
 
 
 def _possible_shares(right: int, trusted: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +101,7 @@ def _possible_shares(right: int, trusted: int) -> tuple[np.ndarray, np.ndarray]:
     return shares[kept], weights[kept] / weights[kept].sum()
 
 
-def _binomial_tail(successes: int, trials: int, p: float) -> float:
+def binomial_tail(successes: int, trials: int, p: float) -> float:
     """P(X <= successes) for X ~ Binomial(trials, p)."""
     if p <= 0.0:
         return 1.0
@@ -75,26 +111,3 @@ def _binomial_tail(successes: int, trials: int, p: float) -> float:
     steps = np.log((trials - k[:-1]) / (k[:-1] + 1.0)) + math.log(p / (1 - p))
     logs = trials * math.log1p(-p) + np.concatenate([[0.0], np.cumsum(steps)])
     return float(np.exp(np.logaddexp.reduce(logs)))
-
-
-def unlearned_labels(targets: np.ndarray, right: np.ndarray, known: int) -> list[int]:
-    """New classes that the candidate does not get right on half of their 20 or more held-out rows.
-
-    Parameters
-    ----------
-    targets : numpy.ndarray
-        [rows] class indices of fresh rows.
-    right : numpy.ndarray
-        [rows] bool: the candidate's answer is the target.
-    known : int
-        How many classes the champion knows; higher indices are new.
-
-    Examples
-    --------
-    >>> unlearned_labels(np.full(20, 3), np.zeros(20, bool), known=3)
-    [3]
-    """
-    new = np.unique(targets[targets >= known])
-    return [
-        int(label) for label in new if (targets == label).sum() >= MIN_HELD_OUT and right[targets == label].mean() < 0.5
-    ]

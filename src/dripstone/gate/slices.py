@@ -1,92 +1,53 @@
-"""Harm, looked for in every slice of the trusted rows at once.
-
-H0 of a slice: the candidate loses at most ``margin`` of accuracy there. Each slice has its own e-process, and the bar
-is the number of slices over alpha (Bonferroni for e-values), so that the chance of refusing a harmless candidate for
-any slice is at most alpha on rows that no earlier decision has shaped.
-"""
+"""Slices: named subsets of the held-out rows, one a class and one a value of the slice column."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dripstone.gate.evidence import log_wealth
 
-OVERALL = "all trusted rows"
+@dataclass(frozen=True, slots=True, eq=False)
+class Partition:
+    """Rows parted by one column: ``codes`` [rows] number the ``names``; -1 for a row that is in none of them."""
 
+    names: list[str]
+    codes: np.ndarray
 
-@dataclass(frozen=True, slots=True)
-class Harm:
-    """A slice in which a loss beyond the margin is shown."""
-
-    slice: str
-    rows: int
-    worse: int
-    better: int
-    wealth: float
-    bar: float
+    def select(self, rows: np.ndarray) -> Partition:
+        """The same names on some rows."""
+        return Partition(self.names, self.codes[rows])
 
 
-def slice_members(labels: Sequence[str], slices: Sequence[str | None]) -> dict[str, np.ndarray]:
-    """Row indices by slice: one slice a class, one a value of the slice column.
+def part_rows(kind: str, values: Sequence[Hashable | None]) -> Partition:
+    """Part rows by a value; None is no value. Names stand in the order in which they first come.
 
     Examples
     --------
-    >>> {name: rows.tolist() for name, rows in slice_members(["a", "b", "a"], [None, "eu", "eu"]).items()}
-    {'class a': [0, 2], 'class b': [1], 'slice eu': [1, 2]}
+    >>> parted = part_rows("slice", ["eu", None, "us", "eu"])
+    >>> parted.names, parted.codes
+    (['slice eu', 'slice us'], array([ 0, -1,  1,  0]))
     """
-    members: dict[str, list[int]] = {}
-    for index, (label, name) in enumerate(zip(labels, slices, strict=True)):
-        members.setdefault(f"class {label}", []).append(index)
-        if name is not None:
-            members.setdefault(f"slice {name}", []).append(index)
-    return {name: np.array(rows, dtype=np.int64) for name, rows in members.items()}
+    known: dict[Hashable, int] = {}
+    codes = np.array([-1 if value is None else known.setdefault(value, len(known)) for value in values], dtype=np.int64)
+    return Partition([f"{kind} {name}" for name in known], codes)
 
 
-def find_harm(
-    candidate_right: np.ndarray, champion_right: np.ndarray, members: dict[str, np.ndarray], margin: float, alpha: float
-) -> Harm | None:
-    """The slice with the strongest proof of harm, if any passes the bar.
-
-    Parameters
-    ----------
-    candidate_right, champion_right : numpy.ndarray
-        [rows] bool: right answers on trusted rows, restricted to labels that both versions know.
-    members : dict of str to numpy.ndarray
-        Row indices by slice; all rows together are watched as well.
-    margin : float
-        Tolerated loss of accuracy, as a share.
-    alpha : float
-        Chance of refusing a harmless candidate.
+def slice_means(values: np.ndarray, weights: np.ndarray | None, partitions: Sequence[Partition]) -> dict[str, float]:
+    """Mean of a value, by slice; slices without a row, or without weight, are left out.
 
     Examples
     --------
-    >>> right, wrong = np.ones(80, bool), np.zeros(80, bool)
-    >>> find_harm(wrong, right, {}, margin=0.01, alpha=0.05).worse
-    80
-    >>> find_harm(right, right, {}, margin=0.01, alpha=0.05) is None
-    True
+    >>> slice_means(np.array([1, 0, 1]), None, [part_rows("class", ["a", "a", "b"])])
+    {'class a': 0.5, 'class b': 1.0}
     """
-    loss = champion_right.astype(np.int64) - candidate_right.astype(np.int64)
-    watched = {OVERALL: np.arange(len(loss)), **members}
-    bar = math.log(len(watched) / alpha)
-    worst: tuple[float, str] | None = None
-    for name, rows in watched.items():
-        wealth = log_wealth(loss[rows], bound=margin)
-        if wealth >= bar and (worst is None or wealth > worst[0]):
-            worst = (wealth, name)
-    if worst is None:
-        return None
-    wealth, name = worst
-    rows = watched[name]
-    return Harm(
-        slice=name,
-        rows=len(rows),
-        worse=int((loss[rows] > 0).sum()),
-        better=int((loss[rows] < 0).sum()),
-        wealth=math.exp(min(wealth, 700.0)),
-        bar=math.exp(bar),
-    )
+    means: dict[str, float] = {}
+    for parted in partitions:
+        inside = parted.codes >= 0
+        codes = parted.codes[inside]
+        heavy = np.ones(len(codes)) if weights is None else weights[inside]
+        total = np.bincount(codes, weights=heavy, minlength=len(parted.names))
+        summed = np.bincount(codes, weights=heavy * values[inside], minlength=len(parted.names))
+        means |= {parted.names[code]: float(summed[code] / total[code]) for code in np.flatnonzero(total > 0)}
+    return means

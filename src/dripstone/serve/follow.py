@@ -22,7 +22,7 @@ logger = logging.getLogger("dripstone.serve")
 
 
 def load(repository: Repository, entry: LogEntry, base: Served | None = None) -> Served:
-    """Check out the version that a log entry made live.
+    """Check out the version that a log entry made live, if its certificate says that it may be.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def load(repository: Repository, entry: LogEntry, base: Served | None = None) ->
     Raises
     ------
     StoreError
-        If the version is missing or damaged.
+        If the version is missing or damaged, or no certificate vouches for it (``store.uncertified``).
     ModelError
         If its module cannot be built, or its task cannot be served.
     """
@@ -47,6 +47,7 @@ def load(repository: Repository, entry: LogEntry, base: Served | None = None) ->
             remedy="serve a version whose task is 'classification'",
             kind="model.task",
         )
+    repository.certificate_of(entry)
     model = checkout(repository, entry.version, (base.version, base.model) if base else None)
     return Served(entry.version, model, list(manifest.labels), entry.number)
 
@@ -55,9 +56,10 @@ class Follower:
     """Polls the store's log in a thread of its own and keeps the slot on what is live.
 
     A version that the slot still holds is swapped back at once. Any other is forked from the current one, verified,
-    warmed up and then swapped; until then the old one answers. A version that does not verify, load or answer is
-    never served: the old one stays, ``error`` says why, and the version is tried again after a pause that doubles up
-    to 5 seconds. The log is read at every poll all the same, so that a revert takes effect at once.
+    warmed up and then swapped; until then the old one answers. A version that does not verify, load or answer, or for
+    which no certificate vouches, is never served: the old one stays, ``error`` says why, and the version is tried again
+    after a pause that doubles up to 5 seconds. The log is read at every poll all the same, so that a revert takes
+    effect at once.
 
     Parameters
     ----------
@@ -146,6 +148,7 @@ class Follower:
     def _prepare(self, entry: LogEntry) -> Served:
         held = self._slot.held(entry.version)
         if held is not None:
+            self._repository.certificate_of(entry)
             return dataclasses.replace(held, number=entry.number)
         # A second attempt reads every tensor: the version to fork from may be gone from the store.
         first_attempt = entry.number != self._failed_number

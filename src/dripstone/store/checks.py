@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import msgspec
 import zstandard
 
-from dripstone.core.errors import StoreError, UsageError
+from dripstone.core.errors import DripstoneError, StoreError, UsageError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 RESTORE = (
@@ -68,6 +69,20 @@ def parse(decode: Callable[[bytes], T], data: bytes, what: str) -> T:
         return decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise corrupt(f"{what} cannot be read ({error})") from error
+
+
+def attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T | None, list[str]]:
+    """What was read, or what is wrong with it: for whoever goes on after a problem.
+
+    Examples
+    --------
+    >>> attempt(parse, msgspec.json.Decoder(int).decode, b"x", "the number")[0] is None
+    True
+    """
+    try:
+        return read(*args, **kwargs), []
+    except DripstoneError as error:
+        return None, [str(error)]
 
 
 def to_json(value: T, decode: Callable[[bytes], T], what: str, limit: int) -> bytes:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from dripstone.core.errors import ModelError, StoreError, UsageError
-from dripstone.core.records import Manifest, Spec, Update
+from dripstone.core.records import Certificate, LogEntry, Manifest, Spec, Update
 from dripstone.core.tensors import RawTensor
-from dripstone.store import verify
+from dripstone.store import certificates, verify
 from dripstone.store.checks import corrupt, is_hash, parse, to_json
 from dripstone.store.files import is_there, list_names, make_folder, read_bounded, sweep, write_new
 from dripstone.store.format import merkle_root
@@ -265,11 +265,53 @@ class Repository:
 
     def records(self, version: str) -> list[Update]:
         """All reports on a version, oldest first."""
-        folder = self._versions.folder_of(version) / "records"
+        folder = self._records_folder(version)
         found = [match for name in list_names(folder) if (match := _RECORD.fullmatch(name))]
         return [
             _parse_record(folder / match[0]) for match in sorted(found, key=lambda match: (int(match[1]), match[2]))
         ]
+
+    def write_certificate(self, certificate: Certificate) -> str:
+        """Keep a certificate beside the version it is about, and return its name. Create-only.
+
+        Raises
+        ------
+        UsageError, StoreError
+            If no reader would accept it, and what writing may raise.
+        """
+        return certificates.write(self._records_folder(certificate.version), certificate)
+
+    def read_certificate(self, version: str, digest: str) -> Certificate:
+        """A certificate of a version by its name, verified against it.
+
+        Raises
+        ------
+        StoreError
+            ``store.missing``, or ``store.corrupt`` or ``store.too_large`` for what is no certificate of this version.
+        """
+        return certificates.read(self._records_folder(version), version, digest)
+
+    def certificate_of(self, entry: LogEntry) -> Certificate:
+        """The certificate that lets the version of a log entry be live.
+
+        Raises
+        ------
+        StoreError
+            ``store.uncertified`` if the entry names none, or one that is missing or damaged, is about another version
+            or other tensors, or is no promotion.
+        """
+        if entry.certificate is None:
+            raise certificates.uncertified(entry.version, f"log entry {entry.number} names none")
+        merkle = self.manifest(entry.version).merkle
+        try:
+            certificate = self.read_certificate(entry.version, entry.certificate)
+        except StoreError as error:
+            if error.kind not in certificates.NO_FILE:
+                raise
+            raise certificates.uncertified(entry.version, error.message) from error
+        if why := certificates.why_not_live(certificate, merkle):
+            raise certificates.uncertified(entry.version, why)
+        return certificate
 
     def write_candidate_page(self, version: str, page: str) -> None:
         """Remember with which page a candidate was trained. The first page stays; later ones only add evidence."""
@@ -338,10 +380,13 @@ class Repository:
     def _record_path(self, version: str, number: int, nonce: str) -> Path:
         if not _NONCE.fullmatch(nonce):
             raise UsageError(f"{nonce!r} cannot be a nonce", remedy="use 1 to 64 letters and digits")
-        return self._versions.folder_of(version) / "records" / f"{number:06d}-{nonce}.json"
+        return self._records_folder(version) / f"{number:06d}-{nonce}.json"
 
     def _candidate_page_path(self, version: str) -> Path:
-        return self._versions.folder_of(version) / "records" / "page.json"
+        return self._records_folder(version) / "page.json"
+
+    def _records_folder(self, version: str) -> Path:
+        return self._versions.folder_of(version) / "records"
 
 
 def _new_key() -> bytes:

@@ -12,6 +12,9 @@ from dripstone.store.checks import corrupt, inflate, parse
 from dripstone.store.format import pack_tensors, unpack
 from dripstone.store.ledger import MAX_PLAIN_BYTES, PageRow
 
+MARKS = 4
+"""Columns of ``trusted_marks``."""
+
 _STATISTICS = "statistics/"
 _LEVEL = 3
 
@@ -30,6 +33,11 @@ class TrainingState:
         The rows on which the gate watches for harm.
     trusted_features : RawTensor or None
         Their features, [rows, features].
+    trusted_marks : RawTensor or None
+        F32 [rows, 4]: whether the version has the row right, the probability it gives to the target, and the same of
+        the anchor.
+    anchor : str
+        The best version so far on the line of this one, or itself.
     replay : list of PageRow
         The replay memory.
     replay_seen : int
@@ -42,7 +50,8 @@ class TrainingState:
     Examples
     --------
     >>> known = RawTensor("I64", (0,), b"")
-    >>> state = TrainingState("ab" * 32, "", [], None, [], 0, known, {"gram": RawTensor("F32", (1,), b"1234")})
+    >>> gram = {"gram": RawTensor("F32", (1,), b"1234")}
+    >>> state = TrainingState("ab" * 32, "", [], None, None, "ab" * 32, [], 0, known, gram)
     >>> decode_state(encode_state(state)) == state
     True
     """
@@ -51,6 +60,8 @@ class TrainingState:
     backbone: str
     trusted: list[PageRow]
     trusted_features: RawTensor | None
+    trusted_marks: RawTensor | None
+    anchor: str
     replay: list[PageRow]
     replay_seen: int
     known: RawTensor
@@ -63,6 +74,7 @@ class _Rows(msgspec.Struct, frozen=True):
     trusted: list[PageRow]
     replay: list[PageRow]
     replay_seen: int
+    anchor: str
 
 
 _ROWS = msgspec.msgpack.Decoder(_Rows)
@@ -70,11 +82,13 @@ _ROWS = msgspec.msgpack.Decoder(_Rows)
 
 def encode_state(state: TrainingState) -> bytes:
     """A state as one safetensors file: the tensors, and everything else as compressed msgpack in tensor ``rows``."""
-    rows = _Rows(state.version, state.backbone, state.trusted, state.replay, state.replay_seen)
+    rows = _Rows(state.version, state.backbone, state.trusted, state.replay, state.replay_seen, state.anchor)
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(msgspec.msgpack.encode(rows))
     tensors = {"rows": RawTensor("U8", (len(packed),), packed), "known": state.known}
     if state.trusted_features is not None:
         tensors["trusted_features"] = state.trusted_features
+    if state.trusted_marks is not None:
+        tensors["trusted_marks"] = state.trusted_marks
     tensors.update({_STATISTICS + name: raw for name, raw in state.statistics.items()})
     return pack_tensors(tensors)
 
@@ -97,6 +111,9 @@ def decode_state(data: bytes) -> TrainingState:
     features = tensors.pop("trusted_features", None)
     if features is not None and (len(features.shape) != 2 or features.shape[0] != len(rows.trusted)):
         raise corrupt(f"a training state has features {list(features.shape)} for {len(rows.trusted)} trusted rows")
+    marks = tensors.pop("trusted_marks", None)
+    if marks is not None and (marks.dtype, marks.shape) != ("F32", (len(rows.trusted), MARKS)):
+        raise corrupt(f"a training state has marks {list(marks.shape)} for {len(rows.trusted)} trusted rows")
     if foreign := [name for name in tensors if not name.startswith(_STATISTICS)]:
         raise corrupt(f"a training state holds a tensor {foreign[0]!r}")
     return TrainingState(
@@ -104,6 +121,8 @@ def decode_state(data: bytes) -> TrainingState:
         backbone=rows.backbone,
         trusted=rows.trusted,
         trusted_features=features,
+        trusted_marks=marks,
+        anchor=rows.anchor,
         replay=rows.replay,
         replay_seen=rows.replay_seen,
         known=known,

@@ -1,21 +1,19 @@
-"""Is the store whole? Every entry, manifest, object, tensor, page and book is read and checked."""
+"""Is the store whole? Every entry, certificate, manifest, object, tensor, page and book is read and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from dripstone.core.errors import DripstoneError
 from dripstone.core.records import LogEntry, Manifest
+from dripstone.store.checks import attempt
 from dripstone.store.format import MAX_PAYLOAD_BYTES
+from dripstone.store.vouching import certificate_problems
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def find_problems(repository: Repository) -> Iterator[str]:
@@ -39,29 +37,23 @@ def find_problems(repository: Repository) -> Iterator[str]:
 
 
 def _all_problems(repository: Repository) -> Iterator[str]:
-    yield from _attempt(lambda: repository.holdout_key)[1]
+    yield from attempt(lambda: repository.holdout_key)[1]
     entries: list[LogEntry] = []
     yield from _log_problems(repository, entries)
     yield from _reference_problems(repository, entries)
+    yield from certificate_problems(repository, entries)
     for name in repository.objects.all():
-        yield from _attempt(repository.objects.get, name, MAX_PAYLOAD_BYTES)[1]
+        yield from attempt(repository.objects.get, name, MAX_PAYLOAD_BYTES)[1]
     seen: set[bytes] = set()
     for version in repository.versions():
         yield from _version_problems(repository, version, seen)
 
 
-def _attempt(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T | None, list[str]]:
-    try:
-        return read(*args, **kwargs), []
-    except DripstoneError as error:
-        return None, [str(error)]
-
-
 def _log_problems(repository: Repository, entries: list[LogEntry]) -> Iterator[str]:
     """Problems of the log itself; entries that are sound are appended to ``entries``."""
-    yield from _attempt(repository.log.last)[1]
+    yield from attempt(repository.log.last)[1]
     for number in repository.log.numbers():
-        entry, problems = _attempt(repository.log.entry, number)
+        entry, problems = attempt(repository.log.entry, number)
         yield from problems
         if entry is not None:
             entries.append(entry)
@@ -74,21 +66,21 @@ def _reference_problems(repository: Repository, entries: list[LogEntry]) -> Iter
             if version is not None and version not in known:
                 yield f"log entry {entry.number} names version {version}, which is not there; restore it from a copy"
     for page in sorted({entry.page for entry in entries if entry.page is not None}):
-        yield from _attempt(repository.read_page, page)[1]
-    books, problems = _attempt(repository.kept_books)
+        yield from attempt(repository.read_page, page)[1]
+    books, problems = attempt(repository.kept_books)
     yield from problems
     for book in books or []:
-        yield from _attempt(repository.read_book, book)[1]
+        yield from attempt(repository.read_book, book)[1]
 
 
 def _version_problems(repository: Repository, version: str, seen: set[bytes]) -> Iterator[str]:
-    yield from _attempt(repository.records, version)[1]
-    yield from _attempt(repository.page_of, version)[1]
-    manifest, problems = _attempt(repository.manifest, version)
+    yield from attempt(repository.records, version)[1]
+    yield from attempt(repository.page_of, version)[1]
+    manifest, problems = attempt(repository.manifest, version)
     yield from problems
     if manifest is not None:
         for asset in sorted(manifest.spec.assets.values()):
-            yield from _attempt(repository.read_asset, asset)[1]
+            yield from attempt(repository.read_asset, asset)[1]
         yield from _tensor_problems(repository, version, manifest, seen)
 
 
@@ -101,4 +93,4 @@ def _tensor_problems(repository: Repository, version: str, manifest: Manifest, s
             seen.add(place)
             by_object.setdefault(entry.object, []).append(name)
     for names in by_object.values():
-        yield from _attempt(repository.read_tensors, version, names)[1]
+        yield from attempt(repository.read_tensors, version, names)[1]

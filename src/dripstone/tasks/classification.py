@@ -56,6 +56,60 @@ def answers(logits: torch.Tensor, classes: int | None = None) -> np.ndarray:
     return allowed.argmax(dim=1).cpu().numpy()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """Rows as a version answered them.
+
+    ``answers`` [rows] are class indices, -1 where there is none; ``right`` [rows] bool; ``probability`` [rows] float32
+    of the target, 0 where it is not known; ``confidence`` [rows] float32 of the answer.
+    """
+
+    answers: np.ndarray
+    right: np.ndarray
+    probability: np.ndarray
+    confidence: np.ndarray
+
+
+def mark(logits: torch.Tensor, targets: np.ndarray, classes: int | None = None) -> Marked:
+    """Hold answers against targets, among the first ``classes`` where given.
+
+    A row whose logits are no finite numbers has no answer.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        [rows, all classes].
+    targets : numpy.ndarray
+        [rows] class indices; -1 for a label that is not known.
+    classes : int, optional
+        How many labels may be answered.
+
+    Examples
+    --------
+    >>> marked = mark(torch.tensor([[2.0, 0.0, 9.0]]), np.array([0]), classes=2)
+    >>> marked.right, marked.probability.round(2)
+    (array([ True]), array([0.88], dtype=float32))
+    """
+    allowed = logits[:, :classes].float()
+    rows, width = allowed.shape
+    if not rows or not width:
+        nothing = np.zeros(rows, dtype=np.float32)
+        return Marked(np.full(rows, -1, dtype=np.int64), np.zeros(rows, dtype=bool), nothing, nothing)
+    finite = torch.isfinite(allowed).all(dim=1)
+    shares = torch.softmax(torch.where(finite[:, None], allowed, 0.0), dim=1)
+    confidence, best = shares.max(dim=1)
+    numbers = torch.from_numpy(targets)
+    known = finite & (numbers >= 0) & (numbers < width)
+    mine = shares.gather(1, torch.where(known, numbers, 0)[:, None])[:, 0]
+    answered = torch.where(finite, best, -1)
+    return Marked(
+        answered.cpu().numpy(),
+        (known & (answered == numbers)).cpu().numpy(),
+        torch.where(known, mine, 0.0).cpu().numpy(),
+        torch.where(finite, confidence, 0.0).cpu().numpy(),
+    )
+
+
 def predictions(logits: torch.Tensor, labels: Sequence[Label]) -> list[dict[str, Any]]:
     """What a user reads: the best label of each row (None where there is no label), and the probability of every label.
 

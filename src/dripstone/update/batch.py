@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dripstone.core.errors import UsageError
-from dripstone.core.examples import Example, holdout_hash, is_held_out
+from dripstone.core.examples import Example, Label, holdout_hash, is_held_out
 from dripstone.store.ledger import Book, PendingRow
 from dripstone.update.known import content_hash, is_known, learned_content
 from dripstone.update.lineage import Place
@@ -47,7 +47,7 @@ class Batch:
     """All rows of one update.
 
     ``corrections`` holds ids that were learned with another label, other inputs or another weight, ``replaced`` pending
-    rows whose id came again so.
+    rows whose id came again so, ``notes`` why some rows were set aside.
     """
 
     rows: list[BatchRow] = field(default_factory=list)
@@ -55,6 +55,7 @@ class Batch:
     received: int = 0
     corrections: set[str] = field(default_factory=set)
     replaced: list[PendingRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def corrected(self) -> set[str]:
         """Ids whose learned row this batch replaces; a correction that is set aside replaces nothing."""
@@ -68,23 +69,31 @@ class Batch:
         """Whether nothing came that the store has not seen."""
         return not self.arrived() and all(reason in REPEATS for _, reason in self.rejected)
 
+    def places(self, *, held_out: bool) -> list[int]:
+        """Where in ``rows`` those stand that are not set aside: to judge by, or to learn from."""
+        return [index for index, row in enumerate(self.rows) if row.held_out == held_out and row.quarantined is None]
+
     def training(self) -> list[Example]:
         """Rows to learn from."""
-        return [row.example for row in self.rows if not row.held_out and row.quarantined is None]
+        return [self.rows[index].example for index in self.places(held_out=False)]
 
     def fresh(self) -> list[Example]:
         """Rows to judge by."""
-        return [row.example for row in self.rows if row.held_out and row.quarantined is None]
+        return [self.rows[index].example for index in self.places(held_out=True)]
+
+    def admitted(self) -> int:
+        """How many rows take part because a person said that they make sense."""
+        return sum(row.admitted and row.quarantined is None for row in self.rows)
 
     def has_news(self) -> bool:
         """Whether any row came with this batch, or was admitted by a person since the last one."""
         return any(row.origin is None or (row.admitted and not row.heard) for row in self.rows)
 
-    def quarantine_labels(self, labels: Iterable[object], reason: str) -> None:
-        """Set aside every row of these labels."""
-        wanted = set(labels)
+    def set_aside(self, label: Label, reason: str) -> None:
+        """Quarantine the rows of a label, but for those that a person admitted."""
+        self.notes.append(reason)
         for row in self.rows:
-            if row.example.target in wanted:
+            if row.example.target == label and not row.admitted:
                 row.quarantined = reason
 
     def fingerprint(self) -> str:

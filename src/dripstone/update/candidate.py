@@ -6,7 +6,6 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,23 +17,27 @@ from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
 from dripstone.core.records import Parameters, Rung
 from dripstone.select.selection import Selection, parse_selection
-from dripstone.tasks.classification import Classification, answers
+from dripstone.tasks.classification import Classification
 from dripstone.train.closed_form import Statistics, add_rows, fit_head
-from dripstone.train.features import encode, features_of, head_logits
+from dripstone.train.features import encode, features_of
 from dripstone.train.loop import Rows, run_loop
+from dripstone.update.batch import Batch
 from dripstone.update.champion import Champion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """Features of a batch under the champion; ``starter`` is the fork that made them, with fitted preprocessing.
+    """Features of a batch under the champion, [rows, features] float32 in the order of the batch's rows.
 
-    ``training`` and ``fresh`` are [rows, features] float32, in the order of the rows.
+    ``starter`` is the fork that made them, with fitted preprocessing.
     """
 
     starter: nn.Module
-    training: torch.Tensor
-    fresh: torch.Tensor
+    features: torch.Tensor
+
+    def of(self, places: Sequence[int]) -> torch.Tensor:
+        """Features of some rows."""
+        return self.features[torch.tensor(places, dtype=torch.int64)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,25 +66,22 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
     return selection
 
 
-def encode_batch(
-    champion: Champion, selection: Selection, training: Sequence[Example], fresh: Sequence[Example]
-) -> Generator[Event, None, Encoding]:
+def encode_batch(champion: Champion, selection: Selection, batch: Batch) -> Generator[Event, None, Encoding]:
     """The one forward pass over the new rows; on the first rows ever, preprocessing and kernel width are fitted."""
     module: nn.Module = champion.model  # type: ignore[assignment]
     starter: Model = fork(module, selection.parameters(module))  # type: ignore[assignment]
-    inputs = [row.inputs for row in training]
-    starter.fit(inputs)
-    features = yield from encode(starter, inputs + [row.inputs for row in fresh])
-    starter.head.fit(features[: len(training)])
-    return Encoding(starter, features[: len(training)], features[len(training) :])  # type: ignore[arg-type]
+    starter.fit([row.inputs for row in batch.training()])
+    features = yield from encode(starter, [row.example.inputs for row in batch.rows])
+    encoding = Encoding(starter, features)  # type: ignore[arg-type]
+    starter.head.fit(encoding.of(batch.places(held_out=False)))
+    return encoding
 
 
 def train_candidate(
     champion: Champion,
     selection: Selection,
     encoding: Encoding,
-    training: Sequence[Example],
-    keep: np.ndarray,
+    batch: Batch,
     replay: Sequence[Example],
     statistics: Statistics | None,
     config: Config,
@@ -96,10 +96,8 @@ def train_candidate(
         Which parameters may move, and how.
     encoding : Encoding
         Features of the batch under the champion.
-    training : sequence of Example
-        Rows to learn from.
-    keep : numpy.ndarray
-        [rows] bool: training rows that take part (rows of a label that is set aside do not).
+    batch : Batch
+        Its training rows that are not set aside.
     replay : sequence of Example
         Remembered rows, for the loop.
     statistics : Statistics or None
@@ -108,8 +106,8 @@ def train_candidate(
         Its train section.
     """
     began = time.process_time()
-    rows = [row for row, kept in zip(training, keep, strict=True) if kept]
-    features = encoding.training[torch.from_numpy(keep)]
+    rows = batch.training()
+    features = encoding.of(batch.places(held_out=False))
     task = champion.task.grow(row.target for row in rows if row.target is not None)
     names = selection.parameters(encoding.starter)
     model: Model = fork(encoding.starter, names)  # type: ignore[assignment]
@@ -163,8 +161,3 @@ def _loop(
         features=features if head_only else None,
     )
     yield from run_loop(model, names, data, config.train, str(selection))  # type: ignore[arg-type]
-
-
-def head_answers(model: Model, features: torch.Tensor) -> np.ndarray:
-    """The model's answers to rows whose features are known, [rows] class indices."""
-    return answers(head_logits(model, features))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dripstone.core.config import Config
 from dripstone.core.examples import Example, Label
-from dripstone.core.records import Evidence, LogEntry, MetricsPair, Parameters, Update, Verdict, now
+from dripstone.core.records import Evidence, Flips, HarmTest, LogEntry, MetricsPair, Parameters, Update, Verdict, now
 from dripstone.gate.judge import Judgement
 from dripstone.store.ledger import Book
 from dripstone.store.repository import Repository, StoredVersion
@@ -17,7 +17,9 @@ from dripstone.store.state import TrainingState
 from dripstone.update import bookkeeping, lineage
 from dripstone.update.batch import Batch, hashes
 from dripstone.update.candidate import Candidate
+from dripstone.update.certify import certify
 from dripstone.update.champion import Champion
+from dripstone.update.hearing import Hearing
 from dripstone.update.meter import Meter
 
 MAX_REASONS = 50
@@ -31,19 +33,21 @@ SWEEP_EVERY = 16
 class Start:
     """What the update found: the log's number, the book, the champion's training state.
 
-    ``retry`` says that the last update ended before it had a candidate, so that its rows deserve another try.
+    ``certificate`` is what vouches for the champion. ``retry`` says that the last update ended before it had a
+    candidate, so that its rows deserve another try.
     """
 
     number: int
     book: Book
     state: TrainingState
     meter: Meter
+    certificate: str | None = None
     held_out_file: Sequence[Example] = ()
     dry_run: bool = False
     retry: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Outcome:
     """How the update ended, and what there is to keep of it.
 
@@ -55,6 +59,7 @@ class Outcome:
     reason: str
     candidate: Candidate | None = None
     stored: StoredVersion | None = None
+    hearing: Hearing | None = None
     judgement: Judgement | None = None
     next_state: TrainingState | None = None
     keep_rows: bool = False
@@ -89,7 +94,7 @@ def commit(
         outcome.reason,
         spent=spent,
         keep_rows=outcome.keep_rows,
-        cap=config.gate.pending,
+        cap=config.store.pending,
         share=config.gate.holdout,
         held_out=hashes(repository.holdout_key, start.held_out_file),
     )
@@ -97,7 +102,8 @@ def commit(
         book, dropped = start.book, 0
     update = _report(champion, batch, start, outcome, book, dropped, None if silent else number)
     if not silent:
-        _append(repository, update, outcome.next_state, digest, book)
+        judged = _certify(repository, config, update, start, outcome)
+        _append(repository, update, outcome.next_state, digest, book, judged, start.certificate)
         if update.promoted:
             repository.prune_states(keep=_recently_live(repository, config.store.keep_states))
         if number % SWEEP_EVERY == 0:
@@ -105,7 +111,37 @@ def commit(
     return update
 
 
-def _append(repository: Repository, update: Update, next_state: TrainingState | None, page: str, book: Book) -> None:
+def _certify(repository: Repository, config: Config, update: Update, start: Start, outcome: Outcome) -> str | None:
+    """Write the certificate of a candidate that was judged, and return its name."""
+    if outcome.stored is None or outcome.hearing is None or outcome.judgement is None:
+        return None
+    assert update.parent is not None
+    assert update.number is not None
+    certificate = certify(
+        repository,
+        config,
+        version=outcome.stored.version,
+        champion=update.parent,
+        anchor=start.state.anchor,
+        next_anchor=outcome.next_state.anchor if outcome.next_state else start.state.anchor,
+        hearing=outcome.hearing,
+        judgement=outcome.judgement,
+        tested=start.book.tested,
+        number=update.number,
+        time=update.time,
+    )
+    return repository.write_certificate(certificate)
+
+
+def _append(
+    repository: Repository,
+    update: Update,
+    next_state: TrainingState | None,
+    page: str,
+    book: Book,
+    judged: str | None,
+    certificate: str | None,
+) -> None:
     version, number = update.version, update.number
     assert update.parent is not None
     assert number is not None
@@ -126,6 +162,8 @@ def _append(repository: Repository, update: Update, next_state: TrainingState | 
         candidate=version,
         page=page,
         book=repository.write_book(book),
+        certificate=judged if update.promoted else certificate,
+        judged=judged,
     )
     repository.log.append(entry)
 
@@ -171,6 +209,9 @@ def _report(
         metrics=judgement.metrics if judgement else MetricsPair(),
         intrusion=judgement.intrusion if judgement else 0.0,
         evidence=judgement.evidence if judgement else Evidence(),
+        harm=judgement.harm if judgement else HarmTest(),
+        flips=judgement.flips if judgement else Flips(),
+        anchor=start.state.anchor if judgement else None,
         delta_bytes=outcome.stored.delta_bytes if outcome.stored else 0,
         cost=start.meter.read(),
         number=number,

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
-import numpy as np
-
 from dripstone.core import events
 from dripstone.core.config import Config
 from dripstone.core.errors import DivergedError, RaceLostError
 from dripstone.core.events import Event
 from dripstone.core.examples import Example
+from dripstone.core.records import count
 from dripstone.curate.policy import parse_policy
 from dripstone.curate.screen import Screened, screen
+from dripstone.gate import reasons
 from dripstone.select.selection import Selection
 from dripstone.store.ledger import Array, Book, PageRow
 from dripstone.store.repository import Repository
@@ -30,7 +30,8 @@ from dripstone.update.candidate import Candidate, Encoding, choose_selection, en
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.meter import Meter
-from dripstone.update.trial import find_nonsense, judge_candidate, store_candidate, unlearned_rows
+from dripstone.update.sense import find_nonsense, set_aside_new_labels
+from dripstone.update.trial import hear_candidate, judge_candidate, rebuild, store_candidate
 
 
 def run_update(
@@ -68,7 +69,7 @@ def run_update(
     book = repository.read_book(head.book) if head.book else Book()
     state = training_state.load_state(repository, config, champion.version, champion.model)
     retry = head.verdict == "refused" and head.candidate is None
-    start = Start(head.number, book, state, meter, dry_run=dry_run, retry=retry)
+    start = Start(head.number, book, state, meter, head.certificate, dry_run=dry_run, retry=retry)
     yield from _run(repository, config, champion, arrived, start)
 
 
@@ -78,7 +79,8 @@ def run_first(
     """Train the first version on what ``init`` was given: no gate, since nothing is live that could be harmed."""
     config = config.override({"gate.mode": "off"})
     state = training_state.load_state(repository, config, root.version, root.model)
-    yield from _run(repository, config, root, arrived, Start(0, Book(), state, Meter(), held_out_file=held_out))
+    start = Start(0, Book(), state, Meter(), held_out_file=held_out)
+    yield from _run(repository, config, root, arrived, start)
 
 
 def _run(
@@ -105,7 +107,16 @@ def _run(
         outcome = Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
     else:
         outcome = yield from _learn(repository, config, champion, selection, batch, start)
+    outcome.reason = _with_notes(outcome, batch)
     yield events.Finished(commit(repository, config, champion, batch, start, outcome))
+
+
+def _with_notes(outcome: Outcome, batch: Batch) -> str:
+    """The reason, with what else was decided about rows: labels that were set aside, rows that a person admitted."""
+    notes = [] if outcome.verdict == "refused" and not outcome.stored else list(dict.fromkeys(batch.notes))
+    if outcome.stored and (admitted := batch.admitted()):
+        notes.append(f"a person admitted {count(admitted, 'row')} of it")
+    return "; besides, ".join([outcome.reason, "; ".join(notes)]) if notes else outcome.reason
 
 
 def _screen(champion: Champion, arrived: Iterable[Example], start: Start) -> tuple[Screened, list[Example]]:
@@ -137,24 +148,25 @@ def _nothing_to_learn(batch: Batch) -> Outcome:
 def _learn(
     repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
-    encoding = yield from encode_batch(champion, selection, batch.training(), batch.fresh())
+    encoding = yield from encode_batch(champion, selection, batch)
     if _asks(config, start) and (found := find_nonsense(champion, batch, encoding, start.state, config)):
         rows, reason = found
         for row in rows:
             row.quarantined = reason
         return Outcome("refused", reason, keep_rows=True)
+    whole = start.state
     try:
-        candidate = yield from _train(repository, config, champion, selection, batch, encoding, start)
+        while batch.training():
+            start.state = training_state.without_rows(whole, batch.corrected())
+            candidate = yield from _train(repository, config, champion, selection, batch, encoding, start)
+            if start.dry_run:
+                return Outcome("undecided", "dry run: trained, not judged, nothing changed", candidate)
+            outcome = yield from _try(repository, config, champion, candidate, batch, encoding, start)
+            if outcome is not None:
+                return outcome
     except DivergedError as error:
         return Outcome("refused", f"{error.message}; {error.remedy}, the rows stay pending", keep_rows=True)
-    if candidate is None:
-        reason = "no new label was learned on half of its held-out rows; they are quarantined"
-        return Outcome("refused", reason, keep_rows=True)
-    if start.dry_run:
-        return Outcome("undecided", "dry run: trained, not judged, nothing changed", candidate)
-    stored = store_candidate(repository, champion, candidate, batch)
-    yield events.Stored(stored.version, stored.delta_bytes)
-    return judge_candidate(repository, config, champion, candidate, stored, batch, encoding, start)
+    return Outcome("refused", reasons.nothing_left(batch.notes), keep_rows=True)
 
 
 def _asks(config: Config, start: Start) -> bool:
@@ -169,24 +181,29 @@ def _train(
     batch: Batch,
     encoding: Encoding,
     start: Start,
-) -> Generator[Event, None, Candidate | None]:
-    """Train, set new labels aside that were not learned, and train again without them; None if nothing is left."""
-    training = batch.training()
-    keep = np.ones(len(training), dtype=bool)
-    whole = start.state
-    while keep.any():
-        start.state = training_state.without_rows(whole, batch.corrected())
-        statistics = _statistics(repository, champion, selection, start.state, batch.corrected())
-        replay = [row.example() for row in start.state.replay]
-        candidate = yield from train_candidate(
-            champion, selection, encoding, training, keep, replay, statistics, config
-        )
-        unlearned = unlearned_rows(champion, candidate, batch, encoding) if _asks(config, start) else []
-        if not unlearned:
-            return candidate
-        batch.quarantine_labels(unlearned, "the new label was not learned on half of its held-out rows")
-        keep &= np.array([row.target not in unlearned for row in training])
-    return None
+) -> Generator[Event, None, Candidate]:
+    statistics = _statistics(repository, champion, selection, start.state, batch.corrected())
+    replay = [row.example() for row in start.state.replay]
+    return (yield from train_candidate(champion, selection, encoding, batch, replay, statistics, config))
+
+
+def _try(
+    repository: Repository,
+    config: Config,
+    champion: Champion,
+    candidate: Candidate,
+    batch: Batch,
+    encoding: Encoding,
+    start: Start,
+) -> Generator[Event, None, Outcome | None]:
+    """Store the candidate, hear it, and ask the gate; None if new labels were set aside, so that it is trained anew."""
+    stored = store_candidate(repository, champion, candidate, batch)
+    yield events.Stored(stored.version, stored.delta_bytes)
+    model = rebuild(repository, champion, stored)
+    hearing = hear_candidate(repository, champion, candidate, model, batch, encoding, start.state)
+    if _asks(config, start) and set_aside_new_labels(champion, hearing, batch, config):
+        return None
+    return judge_candidate(repository, config, champion, candidate, stored, model, batch, hearing, start)
 
 
 def _statistics(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from dripstone.core.errors import StoreError
+from dripstone.core.records import Certificate, LogEntry
 from dripstone.store.ledger import Book, PageRow
 from dripstone.store.repository import Repository
 
@@ -64,7 +65,8 @@ def learned_pages(repository: Repository, version: str) -> list[list[PageRow]]:
 
 def learned_places(repository: Repository, versions: Sequence[str]) -> dict[Place, str]:
     """Where the rows stand that these versions were trained or judged on, with their ids, in the versions' order."""
-    pages = _committed_pages(repository, {version for version in versions if repository.page_of(version)})
+    entries = judging_entries(repository, {version for version in versions if repository.page_of(version)})
+    pages = {version: entry.page for version, entry in entries.items() if entry.page is not None}
     found: list[Place] = []
     for version in versions:
         if version in pages:
@@ -74,18 +76,32 @@ def learned_places(repository: Repository, versions: Sequence[str]) -> dict[Plac
     return {place: row.id for place, row in zip(found, read_rows(repository, found), strict=True)}
 
 
-def _committed_pages(repository: Repository, versions: set[str]) -> dict[str, str]:
-    """The page of the latest update that judged each version: the one the book speaks of.
+def judging_entries(repository: Repository, versions: set[str]) -> dict[str, LogEntry]:
+    """The latest update that judged each version: its page is the one the book speaks of.
 
     The page beside the version may be another one, written by an update that was killed before its commit.
     """
-    pages: dict[str, str] = {}
+    found: dict[str, LogEntry] = {}
     for entry in repository.log.entries():
-        if len(pages) == len(versions):
+        if len(found) == len(versions):
             break
         if entry.candidate in versions and entry.page is not None:
-            pages.setdefault(entry.candidate, entry.page)
-    return pages
+            found.setdefault(entry.candidate, entry)
+    return found
+
+
+def certificate_of(repository: Repository, version: str) -> Certificate | None:
+    """What vouches for a version that is or was live, by its latest entry that names a certificate."""
+    for entry in repository.log.entries():
+        if entry.version == version and entry.certificate is not None:
+            return repository.read_certificate(version, entry.certificate)
+    return None
+
+
+def anchor_of(repository: Repository, version: str) -> str:
+    """The best version so far on the line of a version: what its certificate says, or itself."""
+    certificate = certificate_of(repository, version)
+    return (certificate.next_anchor if certificate else None) or version
 
 
 def quarantined_places(repository: Repository, book: Book, ids: Collection[str]) -> set[Place]:

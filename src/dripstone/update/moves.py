@@ -8,8 +8,9 @@ from itertools import takewhile
 
 import msgspec
 
-from dripstone.core.errors import UsageError
-from dripstone.core.records import EntryEvent, LogEntry, count, now
+from dripstone.core.errors import StoreError, UsageError
+from dripstone.core.records import Certificate, EntryEvent, LogEntry, count, now
+from dripstone.store.certificates import NO_FILE
 from dripstone.store.ledger import Book, PendingRow, QuarantineGroup
 from dripstone.store.repository import Repository
 from dripstone.update.bookkeeping import without_places
@@ -20,6 +21,7 @@ def revert(repository: Repository, version: str | None = None) -> LogEntry:
     """Make a version live again; without one, the version that was live before, so that twice comes back.
 
     Rows that only the left version was trained on are quarantined, rows of a version that comes back are not any more.
+    The certificate that last vouched for the version vouches for it again.
 
     Raises
     ------
@@ -36,11 +38,15 @@ def revert(repository: Repository, version: str | None = None) -> LogEntry:
             remedy="use 'dripstone promote' with a reason to overrule the gate",
             kind="usage.never_live",
         )
-    return _move(repository, head, target, "revert", f"back to {target[:12]} from {head.version[:12]}")
+    reason = f"back to {target[:12]} from {head.version[:12]}"
+    return _move(repository, head, target, "revert", reason, _last_certificate(repository, target))
 
 
 def promote(repository: Repository, version: str, reason: str) -> LogEntry:
-    """Overrule the gate; the reason stays in the log.
+    """Overrule the gate; the reason stays in the log and in a certificate of its own.
+
+    A version that is live already can be promoted only where no certificate vouches for it: a store from before there
+    were certificates, or one that was damaged.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def promote(repository: Repository, version: str, reason: str) -> LogEntry:
     head = repository.log.head()
     if not reason.strip():
         raise UsageError("a promotion by hand needs a reason", remedy="give one with --reason")
-    if version == head.version:
+    if version == head.version and _is_certified(repository, head):
         raise UsageError(f"version {version[:12]} is live already", remedy="see 'dripstone log' for others")
     if all(version not in (entry.version, entry.candidate) for entry in repository.log.entries()):
         raise UsageError(
@@ -58,7 +64,65 @@ def promote(repository: Repository, version: str, reason: str) -> LogEntry:
             remedy="send its rows again",
             kind="usage.never_judged",
         )
-    return _move(repository, head, version, "promote", reason.strip())
+    certificate = repository.write_certificate(_by_hand(repository, head, version, reason.strip()))
+    return _move(repository, head, version, "promote", reason.strip(), certificate)
+
+
+def _by_hand(repository: Repository, head: LogEntry, version: str, reason: str) -> Certificate:
+    """A person's certificate. What a person chooses is the best version so far."""
+    own, live = _judgement_of(repository, version), _certificate(repository, head.version, head.certificate)
+    best = live.next_anchor if live is not None else None
+    return Certificate(
+        version=version,
+        merkle=repository.manifest(version).merkle,
+        source="person",
+        verdict="promoted",
+        reason=reason,
+        number=head.number + 1,
+        time=now(),
+        champion=head.version,
+        champion_merkle=repository.manifest(head.version).merkle,
+        anchor=own.anchor if own is not None and own.anchor is not None else best,
+        next_anchor=version,
+    )
+
+
+def _judgement_of(repository: Repository, version: str) -> Certificate | None:
+    """What was last said about a version, be it that it may not be live."""
+    for entry in repository.log.entries():
+        if entry.version == version and entry.certificate is not None:
+            return _certificate(repository, version, entry.certificate)
+        if entry.candidate == version and entry.judged is not None:
+            return _certificate(repository, version, entry.judged)
+    return None
+
+
+def _certificate(repository: Repository, version: str, digest: str | None) -> Certificate | None:
+    """A certificate, None if it is missing or damaged: a person may promote to replace it."""
+    if digest is None:
+        return None
+    try:
+        return repository.read_certificate(version, digest)
+    except StoreError as error:
+        if error.kind not in NO_FILE:
+            raise
+        return None
+
+
+def _is_certified(repository: Repository, entry: LogEntry) -> bool:
+    try:
+        repository.certificate_of(entry)
+    except StoreError as error:
+        if error.kind != "store.uncertified":
+            raise
+        return False
+    return True
+
+
+def _last_certificate(repository: Repository, version: str) -> str | None:
+    """The newest certificate of a version, None if it was live only before there were certificates."""
+    certificates = (entry.certificate for entry in repository.log.entries() if entry.version == version)
+    return next((certificate for certificate in certificates if certificate is not None), None)
 
 
 def _live_before(repository: Repository, head: LogEntry) -> str:
@@ -68,7 +132,9 @@ def _live_before(repository: Repository, head: LogEntry) -> str:
     raise UsageError("no other version was ever live", remedy="there is nothing to revert to", kind="usage.revert")
 
 
-def _move(repository: Repository, head: LogEntry, target: str, event: EntryEvent, reason: str) -> LogEntry:
+def _move(
+    repository: Repository, head: LogEntry, target: str, event: EntryEvent, reason: str, certificate: str | None
+) -> LogEntry:
     here, there = ancestors(repository, head.version), ancestors(repository, target)
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False))))
     number = head.number + 1
@@ -83,7 +149,7 @@ def _move(repository: Repository, head: LogEntry, target: str, event: EntryEvent
     ]
     pending = [item for item in book.pending if item.row.id not in returned]
     book = msgspec.structs.replace(book, pending=pending, quarantined=[*book.quarantined, *groups])
-    return _append(repository, number, target, event, reason, book)
+    return _append(repository, number, target, event, reason, book, certificate)
 
 
 def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
@@ -105,6 +171,7 @@ def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
         "data",
         f"{count(len(pending), 'quarantined row')} admitted",
         msgspec.structs.replace(rest, pending=[*rest.pending, *pending]),
+        head.certificate,
     )
 
 
@@ -122,6 +189,7 @@ def drop(repository: Repository, rows: Iterable[Place]) -> LogEntry:
         "data",
         f"{count(len(chosen), 'row')} dropped",
         without_places(book, chosen),
+        head.certificate,
     )
 
 
@@ -147,7 +215,15 @@ def _by_page(places: Iterable[Place]) -> dict[str, list[int]]:
     return pages
 
 
-def _append(repository: Repository, number: int, version: str, event: EntryEvent, reason: str, book: Book) -> LogEntry:
+def _append(
+    repository: Repository,
+    number: int,
+    version: str,
+    event: EntryEvent,
+    reason: str,
+    book: Book,
+    certificate: str | None,
+) -> LogEntry:
     entry = LogEntry(
         number=number,
         version=version,
@@ -156,6 +232,7 @@ def _append(repository: Repository, number: int, version: str, event: EntryEvent
         nonce=secrets.token_hex(16),
         time=now(),
         book=repository.write_book(book),
+        certificate=certificate,
     )
     repository.log.append(entry)
     return entry

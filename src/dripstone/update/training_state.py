@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
+from dripstone.checkout import checkout
 from dripstone.core.bits import from_raw, to_raw
 from dripstone.core.config import Config
+from dripstone.core.examples import Label
 from dripstone.core.protocols import Model
 from dripstone.core.records import Manifest
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.policy import parse_policy
 from dripstone.curate.replay import remember
+from dripstone.gate.answers import Marks
 from dripstone.gate.trusted import keep_trusted
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
-from dripstone.store.state import TrainingState
-from dripstone.tasks.classification import Classification
+from dripstone.store.state import MARKS, TrainingState
+from dripstone.tasks.classification import Classification, mark
 from dripstone.train.closed_form import Statistics, add_rows
-from dripstone.train.features import features_of
+from dripstone.train.features import features_of, head_logits
 from dripstone.update.bookkeeping import affordable
 from dripstone.update.known import known_rows, merge_known
-from dripstone.update.lineage import learned_pages
+from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, page_rows
 
 PORTION = 4096
 """Rows whose inputs are in memory at a time when statistics are rebuilt."""
@@ -52,13 +56,29 @@ def known_of(state: TrainingState) -> np.ndarray:
     return from_raw(state.known).numpy().reshape(-1, 2)
 
 
+def marks_of(state: TrainingState) -> tuple[Marks, Marks]:
+    """How the version and the anchor did on the trusted rows."""
+    marks = np.empty((0, MARKS), dtype=np.float32)
+    if state.trusted_marks is not None:
+        marks = from_raw(state.trusted_marks).numpy()
+    return Marks(marks[:, 0] > 0, marks[:, 1]), Marks(marks[:, 2] > 0, marks[:, 3])
+
+
+def marks_to_raw(version: Marks, anchor: Marks) -> RawTensor:
+    """The marks as a state keeps them."""
+    columns = [version.right, version.probability, anchor.right, anchor.probability]
+    return to_raw(torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)))
+
+
 def load_state(repository: Repository, config: Config, version: str, model: Model) -> TrainingState:
     """The kept state of a version, or one rebuilt from the ledger (without statistics, which are rebuilt on demand)."""
     manifest = repository.manifest(version)
+    anchor = anchor_of(repository, version)
     state = repository.read_state(version)
-    if state is not None and state.backbone == features_digest(manifest) and _is_sound(state, model):
+    current = state is not None and state.anchor == anchor and state.backbone == features_digest(manifest)
+    if state is not None and current and _is_sound(state, model):
         return state
-    return _rebuild(repository, config, version, manifest, model)
+    return _rebuild(repository, config, version, anchor, model)
 
 
 def _is_sound(state: TrainingState, model: Model) -> bool:
@@ -67,35 +87,93 @@ def _is_sound(state: TrainingState, model: Model) -> bool:
     cross, features = state.statistics.get("cross"), state.trusted_features
     solvable = cross is None or (cross.shape[:-1] == (expanded + 1,) and cross.shape[-1] <= classes)
     matching = not state.trusted if features is None else features.dtype == "F32"
-    return solvable and matching and state.known.shape[0] % 2 == 0
+    marked = (state.trusted_marks is None) == (not state.trusted)
+    return solvable and matching and marked and state.known.shape[0] % 2 == 0
 
 
-def _rebuild(repository: Repository, config: Config, version: str, manifest: Manifest, model: Model) -> TrainingState:
+def _rebuild(repository: Repository, config: Config, version: str, anchor: str, model: Model) -> TrainingState:
     trusted: list[PageRow] = []
     memory: list[PageRow] = []
     seen = 0
     known = np.empty((0, 2), dtype=np.int64)
-    for page in learned_pages(repository, version):
-        held_out = [row for row in page if row.role == "held_out"]
-        trusted = cap_trusted([*trusted, *held_out], config.gate.trusted)
-        memory, seen = _remember(memory, seen, [r for r in page if r.role == "train"], config)
+    for page, cap in zip(*pages_and_caps(repository, version, config.gate.trusted), strict=True):
+        again = {row.id for row in page}
+        trusted = join_trusted(trusted, page, cap)
+        memory = [row for row in memory if row.id not in again]
+        memory, seen = _remember(memory, seen, [row for row in page if row.role == "train"], config)
         known = merge_known(known, known_rows(page))
-    features = features_of(model, [row.example().inputs for row in trusted]) if trusted else None
+    features = features_of(model, [row.example().inputs for row in trusted])
+    state = state_of_trusted(repository, version, anchor, model, trusted, features)
+    known_raw = to_raw(torch.from_numpy(known.reshape(-1)))
+    return replace(state, replay=memory, replay_seen=seen, known=known_raw)
+
+
+def state_of_trusted(
+    repository: Repository,
+    version: str,
+    anchor: str,
+    model: Model,
+    trusted: list[PageRow],
+    features: torch.Tensor,
+) -> TrainingState:
+    """A state that knows nothing but trusted rows, their features, and how the version and the anchor do on them."""
     return TrainingState(
         version=version,
-        backbone=features_digest(manifest),
+        backbone=features_digest(repository.manifest(version)),
         trusted=trusted,
-        trusted_features=None if features is None else to_raw(features),
-        replay=memory,
-        replay_seen=seen,
-        known=to_raw(torch.from_numpy(known.reshape(-1))),
+        trusted_features=to_raw(features) if trusted else None,
+        trusted_marks=_mark_anew(repository, version, anchor, model, trusted, features) if trusted else None,
+        anchor=anchor,
+        replay=[],
+        replay_seen=0,
+        known=to_raw(torch.empty(0, dtype=torch.int64)),
         statistics={},
     )
 
 
-def cap_trusted(rows: Sequence[PageRow], cap: int) -> list[PageRow]:
-    """The rows that stay trusted."""
+def join_trusted(trusted: Sequence[PageRow], page: Sequence[PageRow], cap: int) -> list[PageRow]:
+    """The trusted rows after a promotion: rows that came again give way, the page's held-out ones join, up to a cap."""
+    again = {row.id for row in page}
+    rows = [row for row in trusted if row.id not in again] + [row for row in page if row.role == "held_out"]
     return [rows[index] for index in _stay_trusted(rows, cap)]
+
+
+def pages_and_caps(repository: Repository, version: str, default: int) -> tuple[list[list[PageRow]], list[int]]:
+    """The rows of every ancestor, a list each, and the cap of trusted rows when each of them was judged."""
+    line = ancestors(repository, version)
+    entries = judging_entries(repository, set(line))
+    caps = []
+    for ancestor in line:
+        entry = entries.get(ancestor)
+        judged = repository.read_certificate(ancestor, entry.judged) if entry and entry.judged else None
+        caps.append(judged.rules.trusted if judged and judged.rules else default)
+    return [page_rows(repository, ancestor) for ancestor in line], caps
+
+
+def _mark_anew(
+    repository: Repository,
+    version: str,
+    anchor: str,
+    model: Model,
+    rows: Sequence[PageRow],
+    features: torch.Tensor,
+) -> RawTensor:
+    mine = marks_on(model, repository.manifest(version).labels, rows, features)
+    if anchor == version:
+        return marks_to_raw(mine, mine)
+    manifest = repository.manifest(anchor)
+    module: nn.Module = model  # type: ignore[assignment]
+    best: Model = checkout(repository, anchor, (version, module))  # type: ignore[assignment]
+    if features_digest(manifest) != features_digest(repository.manifest(version)):
+        features = features_of(best, [row.example().inputs for row in rows])
+    return marks_to_raw(mine, marks_on(best, manifest.labels, rows, features))
+
+
+def marks_on(model: Model, labels: Sequence[Label], rows: Sequence[PageRow], features: torch.Tensor) -> Marks:
+    """How a version does on rows whose features it made."""
+    task = Classification(tuple(labels))
+    marked = mark(head_logits(model, features), task.encode([row.target for row in rows]))
+    return Marks(marked.right, marked.probability)
 
 
 def _stay_trusted(rows: Sequence[PageRow], cap: int) -> list[int]:
@@ -150,15 +228,34 @@ def without_rows(state: TrainingState, ids: set[str]) -> TrainingState:
     if not ids:
         return state
     stay = [index for index, row in enumerate(state.trusted) if row.id not in ids]
-    features = state.trusted_features
-    if features is not None:
-        features = to_raw(from_raw(features)[torch.tensor(stay, dtype=torch.int64)])
     return replace(
         state,
         trusted=[state.trusted[index] for index in stay],
-        trusted_features=features,
+        trusted_features=_rows_of(state.trusted_features, stay),
+        trusted_marks=_rows_of(state.trusted_marks, stay),
         replay=[row for row in state.replay if row.id not in ids],
     )
+
+
+def _rows_of(raw: RawTensor | None, rows: Sequence[int]) -> RawTensor | None:
+    if raw is None or not rows:
+        return None
+    return to_raw(from_raw(raw)[torch.tensor(rows, dtype=torch.int64)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """Held-out rows after a hearing, in the order of a state: the old trusted ones, then those that were fresh.
+
+    ``features`` [rows, d] and ``marks`` are the new version's; ``anchor`` is the best version so far after its
+    promotion, ``anchor_marks`` are that one's.
+    """
+
+    rows: list[PageRow]
+    features: torch.Tensor
+    marks: Marks
+    anchor: str
+    anchor_marks: Marks
 
 
 def advance(
@@ -168,24 +265,22 @@ def advance(
     manifest: Manifest,
     *,
     trained: Sequence[PageRow],
-    held_out: Sequence[PageRow],
-    features: torch.Tensor,
+    heard: Heard,
     statistics: Statistics | None,
 ) -> TrainingState:
-    """The state after a promotion: held-out rows become trusted, trained ones are offered to replay.
-
-    ``features`` [trusted + held_out, d] are what the new version makes of the old trusted rows, then of the new ones.
-    """
+    """The state after a promotion: held-out rows become trusted, trained ones are offered to replay."""
     memory, seen = _remember(state.replay, state.replay_seen, trained, config)
-    rows = [*state.trusted, *held_out]
-    stay = _stay_trusted(rows, config.gate.trusted)
-    kept: RawTensor | None = to_raw(features[torch.tensor(stay, dtype=torch.int64)]) if stay else None
-    known = merge_known(known_of(state), known_rows([*trained, *held_out]))
+    stay = _stay_trusted(heard.rows, config.gate.trusted)
+    fresh = heard.rows[len(state.trusted) :]
+    known = merge_known(known_of(state), known_rows([*trained, *fresh]))
+    chosen = np.array(stay, dtype=np.int64)
     return TrainingState(
         version=version,
         backbone=features_digest(manifest),
-        trusted=[rows[index] for index in stay],
-        trusted_features=kept,
+        trusted=[heard.rows[index] for index in stay],
+        trusted_features=to_raw(heard.features[torch.from_numpy(chosen)]) if stay else None,
+        trusted_marks=marks_to_raw(heard.marks.select(chosen), heard.anchor_marks.select(chosen)) if stay else None,
+        anchor=heard.anchor,
         replay=memory,
         replay_seen=seen,
         known=to_raw(torch.from_numpy(known.reshape(-1))),

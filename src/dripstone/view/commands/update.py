@@ -92,7 +92,7 @@ def _warn(out: Output, update: Update) -> None:
         out.warn(f"{count(number, 'row')} rejected: {plain(reason)}")
     if dropped := update.examples.dropped:
         out.warn(
-            f"{count(dropped, 'pending row')} dropped, for want of room (gate.pending); "
+            f"{count(dropped, 'pending row')} dropped, for want of room (store.pending); "
             "'dripstone data list' shows what waits"
         )
 

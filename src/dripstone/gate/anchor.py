@@ -1,0 +1,47 @@
+"""The anchor: the best version so far, pinned, so that many small losses cannot add up unseen.
+
+A new champion becomes the anchor only when it is ahead by more than chance explains. Moving it at every small step up
+would follow the noise of rows that are used again and again.
+
+References
+----------
+Blum & Hardt, "The Ladder: a reliable leaderboard for machine learning competitions", arXiv 1502.04585, figure 2 (the
+parameter-free Ladder: a new best counts if it leads by more than the standard error of the paired differences).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def is_new_best(gains: np.ndarray, restricted: np.ndarray, weights: np.ndarray | None = None) -> bool:
+    """Whether a promoted candidate takes the anchor's place.
+
+    Parameters
+    ----------
+    gains : numpy.ndarray
+        [rows] the candidate's score less the anchor's, on trusted and fresh rows; a label that the anchor does not know
+        counts as wrong.
+    restricted : numpy.ndarray
+        [some rows] the same on rows of labels that both know, restricted to those labels: what was gained on new labels
+        must not pay for old ones.
+    weights : numpy.ndarray, optional
+        [rows] of the first.
+
+    Examples
+    --------
+    >>> is_new_best(np.array([1.0, 1.0, 0.0, 1.0]), np.array([0.0])), is_new_best(np.zeros(4), np.zeros(4))
+    (True, False)
+    """
+    if len(gains) == 0 or (len(restricted) and restricted.mean() < 0):
+        return False
+    heavy = np.ones(len(gains)) if weights is None else weights
+    if not heavy.sum():
+        return False
+    mean = float(np.average(gains, weights=heavy))
+    deviation = math.sqrt(float(np.average((gains - mean) ** 2, weights=heavy)))
+    # Rows of unlike weight tell less: their number is that of as many equal ones (Kish).
+    rows = float(heavy.sum() ** 2 / (heavy**2).sum())
+    return mean > deviation / math.sqrt(rows)

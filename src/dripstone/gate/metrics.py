@@ -1,0 +1,85 @@
+"""The metric that the gate judges by: a score a row from 0 (worst) to 1 (perfect), so that a gain is a difference.
+
+A loss without a bound is clipped, since one row must not outweigh all others; where it is clipped is the scale on which
+``gate.margin`` counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dripstone.core.errors import ModelError
+
+LOG_LOSS_CLIP = 5.0
+"""Nats. A point of the metric (0.01) is 0.05 nats; a row whose label gets less than 0.7 % is as bad as any."""
+
+_ROUNDING = 1e-6
+
+
+def row_scores(metric: str, right: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Scores of classified rows: whole numbers for ``accuracy``, real ones for ``log_loss``.
+
+    Parameters
+    ----------
+    metric : str
+        ``"accuracy"`` or ``"log_loss"``.
+    right : numpy.ndarray
+        [rows] bool: the answer is the target.
+    probability : numpy.ndarray
+        [rows] probability that the version gives to the target.
+
+    Raises
+    ------
+    ModelError
+        If a probability is none.
+
+    Examples
+    --------
+    >>> row_scores("accuracy", np.array([True, False]), np.array([0.9, 0.1]))
+    array([1, 0], dtype=int8)
+    >>> row_scores("log_loss", np.array([True, False]), np.array([1.0, 0.0]))
+    array([1., 0.])
+    """
+    if metric == "accuracy":
+        return right.astype(np.int8)
+    if len(probability) and not (probability.min() >= 0 and probability.max() <= 1 + _ROUNDING):  # NaN fails as well
+        raise _out_of_bounds("a probability", float(probability[~((probability >= 0) & (probability <= 1))][0]))
+    with np.errstate(divide="ignore"):
+        loss = -np.log(np.minimum(probability.astype(np.float64), 1.0))
+    return 1.0 - np.minimum(loss, LOG_LOSS_CLIP) / LOG_LOSS_CLIP
+
+
+def squared_error_scores(predictions: np.ndarray, targets: np.ndarray, scale: float) -> np.ndarray:
+    """Scores of predicted numbers: 1 less the squared error in units of ``scale``, clipped at one unit.
+
+    Parameters
+    ----------
+    predictions, targets : numpy.ndarray
+        [rows] numbers.
+    scale : float
+        The error that is as bad as any, in the target's unit.
+
+    Raises
+    ------
+    ModelError
+        If a prediction or target is no finite number, or the scale is not above 0.
+
+    Examples
+    --------
+    >>> squared_error_scores(np.array([1.0, 3.0]), np.array([1.0, 2.0]), scale=2.0)
+    array([1.  , 0.75])
+    """
+    if not 0 < scale < np.inf:
+        raise _out_of_bounds("the scale of a squared error", scale)
+    for values in (predictions, targets):
+        if not np.isfinite(values).all():
+            raise _out_of_bounds("a prediction or target", float(values[~np.isfinite(values)][0]))
+    return 1.0 - np.minimum(((predictions - targets) / scale) ** 2, 1.0)
+
+
+def _out_of_bounds(what: str, value: float) -> ModelError:
+    return ModelError(
+        f"{what} is {value}, so that the gate has nothing to compare",
+        remedy="a lower learning rate may help, or another selection",
+        kind="model.metric",
+    )

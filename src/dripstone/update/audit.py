@@ -1,0 +1,169 @@
+"""The audit: every judgement that a certificate tells of is made again, from the stored versions and the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import nn
+
+from dripstone.checkout import checkout
+from dripstone.core.config import Config, GateConfig
+from dripstone.core.protocols import Model
+from dripstone.core.records import Certificate, LogEntry
+from dripstone.gate.judge import Judgement, judge
+from dripstone.store.ledger import PageRow
+from dripstone.store.repository import Repository
+from dripstone.tasks.classification import Classification
+from dripstone.train.features import features_of
+from dripstone.update import training_state
+from dripstone.update.certify import row_set
+from dripstone.update.champion import Champion, load_champion
+from dripstone.update.hearing import Contestant, Hearing, hear, load_anchor
+from dripstone.update.lineage import LEARNED_ROLES, read_rows
+
+SLACK = 1e-3
+"""Share of the rows whose answers may come out otherwise: another machine adds float32 numbers in another order."""
+
+ROUNDING = 1e-2
+"""Relative difference of a wealth for the same reason; scores other than right and wrong are real numbers."""
+
+ROUNDING = 1e-2
+"""Relative difference of a wealth that float32 sums in another order may make."""
+
+
+@dataclass(slots=True)
+class _Features:
+    """Features of rows by backbone, so that a row of many judgements is encoded once."""
+
+    known: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
+
+    def of(self, model: Model, backbone: str, rows: list[PageRow]) -> torch.Tensor:
+        names = [f"{row.id}\0{row.target!r}" for row in rows]
+        missing = [index for index, name in enumerate(names) if (backbone, name) not in self.known]
+        found = features_of(model, [rows[index].example().inputs for index in missing])
+        for index, features in zip(missing, found, strict=True):
+            self.known[backbone, names[index]] = features
+        if not rows:
+            return torch.empty(0, 0)
+        return torch.stack([self.known[backbone, name] for name in names])
+
+
+def audit(repository: Repository, config: Config) -> Iterator[str]:
+    """Judge every candidate of the log again, and tell where a certificate says otherwise.
+
+    Versions and pages have to be whole, see `Repository.verify`. Costs one forward pass over all held-out rows for each
+    backbone that the versions have, and one checkout a candidate.
+
+    Yields
+    ------
+    str
+        A sentence for each certificate whose rows, evidence or verdict are not those of the judgement made again.
+    """
+    features = _Features()
+    champion: Champion | None = None
+    for entry in reversed(list(repository.log.entries())):
+        if entry.candidate is None or entry.judged is None or entry.page is None:
+            continue
+        certificate = repository.read_certificate(entry.candidate, entry.judged)
+        if certificate.champion is None or certificate.rules is None:
+            continue
+        champion = load_champion(repository, certificate.champion, champion)
+        hearing = _hear_again(repository, config, entry, certificate, champion, features)
+        judgement = _judge_again(config, certificate, hearing)
+        for problem in _differences(certificate, hearing, judgement):
+            yield (
+                f"log entry {entry.number}: {problem}; do not trust version {entry.candidate[:12]} "
+                "before you know who changed the store"
+            )
+
+
+def _hear_again(
+    repository: Repository,
+    config: Config,
+    entry: LogEntry,
+    certificate: Certificate,
+    champion: Champion,
+    features: _Features,
+) -> Hearing:
+    page = repository.read_page(entry.page or "")
+    carried = [item for item in page.carried if item.role in LEARNED_ROLES]
+    origins = read_rows(repository, [(item.page, item.index) for item in carried])
+    learned = [PageRow.of(row.example(), item.role) for row, item in zip(origins, carried, strict=True)]
+    learned += [row for row in page.rows if row.role in LEARNED_ROLES]
+    fresh = [row for row in learned if row.role == "held_out"]
+    again = {row.id for row in learned}
+    trusted = [row for row in _trusted_of(repository, config, champion.version) if row.id not in again]
+    manifest = repository.manifest(certificate.version)
+    parent: nn.Module = champion.model  # type: ignore[assignment]
+    model = cast(Model, checkout(repository, certificate.version, (champion.version, parent)))
+    before = training_state.features_digest(repository.manifest(champion.version))
+    after = training_state.features_digest(manifest)
+    mine = [features.of(champion.model, before, rows) for rows in (fresh, trusted)]
+    theirs = [features.of(model, after, rows) for rows in (fresh, trusted)]
+    anchor = certificate.anchor or champion.version
+    state = training_state.state_of_trusted(repository, champion.version, anchor, champion.model, trusted, mine[1])
+    candidate = Contestant(model, Classification(tuple(manifest.labels)), *theirs)
+    return hear(champion, candidate, load_anchor(repository, champion, state, fresh, mine[0]), state, fresh, mine[0])
+
+
+def _trusted_of(repository: Repository, config: Config, version: str) -> list[PageRow]:
+    trusted: list[PageRow] = []
+    for page, cap in zip(*training_state.pages_and_caps(repository, version, config.gate.trusted), strict=True):
+        trusted = training_state.join_trusted(trusted, page, cap)
+    return trusted
+
+
+def _judge_again(config: Config, certificate: Certificate, hearing: Hearing) -> Judgement:
+    rules = certificate.rules
+    assert rules is not None
+    gate = GateConfig(
+        mode=rules.mode,
+        alpha=rules.alpha,
+        margin=rules.margin,
+        holdout=config.gate.holdout,
+        trusted=rules.trusted,
+        minimum=rules.minimum,
+        limits=rules.limits,
+    )
+    return judge(hearing.answers, hearing.fresh, tested=rules.tested, config=gate, metric=rules.metric)
+
+
+def _differences(certificate: Certificate, hearing: Hearing, judgement: Judgement) -> Iterator[str]:
+    """What the certificate says otherwise; answers may differ where float32 sums come out in another order."""
+    fresh, trusted = row_set(hearing.rows[: hearing.fresh]), row_set(hearing.rows[hearing.fresh :])
+    for name, told, found in (("fresh", certificate.fresh, fresh), ("trusted", certificate.trusted, trusted)):
+        if told != found:
+            yield f"the certificate names {told.rows} {name} rows that are not the {found.rows} of the ledger"
+            return
+    same = True
+    for name, told_counts, found_counts in _counts(certificate, judgement):
+        apart = max(abs(a - b) for a, b in zip(told_counts, found_counts, strict=True))
+        same = same and apart == 0
+        if apart > math.ceil(SLACK * len(hearing.rows)):
+            yield f"the certificate counts {told_counts} {name}, where the stored versions give {found_counts}"
+    if same:
+        yield from _different_results(certificate, judgement)
+
+
+def _counts(certificate: Certificate, judgement: Judgement) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    told, found = certificate.evidence, judgement.evidence
+    yield "wins and losses", (told.wins, told.losses), (found.wins, found.losses)
+    old, new = certificate.flips, judgement.flips
+    yield "negative and positive flips", (old.negative, old.positive), (new.negative, new.positive)
+
+
+def _different_results(certificate: Certificate, judgement: Judgement) -> Iterator[str]:
+    for name, told, found in (
+        ("evidence of gain", certificate.evidence.wealth, judgement.evidence.wealth),
+        ("evidence of harm", certificate.harm.wealth, judgement.harm.wealth),
+        ("alpha", certificate.evidence.alpha_spent, judgement.evidence.alpha_spent),
+    ):
+        if not math.isclose(told, found, rel_tol=ROUNDING, abs_tol=1e-12):
+            yield f"the certificate names {told:.6g} as {name}, where the stored versions give {found:.6g}"
+    timed = certificate.rules is not None and certificate.rules.limits.latency_ratio is not None
+    if certificate.verdict != judgement.verdict and not timed:  # a latency cannot be measured again
+        yield f"the certificate says {certificate.verdict!r}, where the gate says {judgement.verdict!r}"

@@ -1,0 +1,80 @@
+"""The certificate that an update leaves beside its candidate: what was compared, on which rows, and what came of it."""
+
+from __future__ import annotations
+
+from dripstone.core.config import Config
+from dripstone.core.examples import ids_digest
+from dripstone.core.records import Certificate, RowSet, Rules
+from dripstone.gate.judge import Judgement
+from dripstone.store.ledger import PageRow
+from dripstone.store.repository import Repository
+from dripstone.update.hearing import Hearing
+
+
+def certify(
+    repository: Repository,
+    config: Config,
+    *,
+    version: str,
+    champion: str,
+    anchor: str,
+    next_anchor: str,
+    hearing: Hearing,
+    judgement: Judgement,
+    tested: int,
+    number: int,
+    time: str,
+) -> Certificate:
+    """The certificate of a judged candidate.
+
+    ``anchor`` is the best version so far before the judgement, ``next_anchor`` the one after it; ``tested`` counts the
+    candidates before it, ``number`` is the log entry to come.
+    """
+    gate = config.gate
+    return Certificate(
+        version=version,
+        merkle=repository.manifest(version).merkle,
+        source="gate" if number > 1 else "first",
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        number=number,
+        time=time,
+        champion=champion,
+        champion_merkle=repository.manifest(champion).merkle,
+        anchor=anchor,
+        next_anchor=next_anchor,
+        fresh=row_set(hearing.rows[: hearing.fresh]),
+        trusted=row_set(hearing.rows[hearing.fresh :]),
+        rules=Rules(
+            mode=gate.mode,
+            alpha=gate.alpha,
+            margin=gate.margin,
+            minimum=gate.minimum,
+            trusted=gate.trusted,
+            metric=config.task.metric,
+            tested=tested,
+            limits=gate.limits,
+        ),
+        evidence=judgement.evidence,
+        harm=judgement.harm,
+        flips=judgement.flips,
+    )
+
+
+def row_set(rows: list[PageRow]) -> RowSet:
+    """How many rows, and which."""
+    return RowSet(len(rows), ids_digest(row.id for row in rows))
+
+
+def certify_first(repository: Repository, version: str, reason: str, time: str) -> Certificate:
+    """The certificate of a version that is live because nothing was before it."""
+    return Certificate(
+        version=version,
+        merkle=repository.manifest(version).merkle,
+        source="first",
+        verdict="promoted",
+        reason=reason,
+        number=1,
+        time=time,
+        next_anchor=version,
+    )

@@ -1,0 +1,194 @@
+"""The hearing: the candidate, the champion and the best version so far answer the same held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from dripstone.checkout import checkout
+from dripstone.core.bits import from_raw
+from dripstone.core.errors import DivergedError, StoreError
+from dripstone.core.examples import Label
+from dripstone.core.protocols import Model
+from dripstone.gate.answers import Answers, Marks, Rival
+from dripstone.gate.slices import part_rows
+from dripstone.store.ledger import PageRow
+from dripstone.store.repository import Repository
+from dripstone.store.state import TrainingState
+from dripstone.tasks.classification import Classification, Marked, mark
+from dripstone.train.features import features_of, head_logits
+from dripstone.update import training_state
+from dripstone.update.champion import Champion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hearing:
+    """Held-out rows, ``fresh`` new ones first, then the trusted ones, with what the contestants make of them.
+
+    ``targets`` are class indices among the candidate's ``labels``, ``marked`` its answers, ``features`` its features.
+    """
+
+    rows: list[PageRow]
+    fresh: int
+    targets: np.ndarray
+    labels: tuple[Label, ...]
+    marked: Marked
+    answers: Answers
+    features: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contestant:
+    """A version that is heard: its module, its labels, and its features of fresh and of trusted rows."""
+
+    model: Model
+    task: Classification
+    fresh: torch.Tensor
+    trusted: torch.Tensor
+
+
+def hear(
+    champion: Champion,
+    candidate: Contestant,
+    anchor: Contestant | None,
+    state: TrainingState,
+    fresh_rows: Sequence[PageRow],
+    champion_features: torch.Tensor,
+) -> Hearing:
+    """Let them answer. What champion and anchor made of the trusted rows was kept; the rest is asked now.
+
+    Parameters
+    ----------
+    champion : Champion
+        The live version.
+    candidate : Contestant
+        As rebuilt from its stored bits.
+    anchor : Contestant or None
+        The best version so far, with features of the fresh rows; None where that is the champion.
+    state : TrainingState
+        The champion's, with the trusted rows.
+    fresh_rows : sequence of PageRow
+        Held-out rows of this update.
+    champion_features : torch.Tensor
+        [fresh, features], the champion's.
+
+    Raises
+    ------
+    DivergedError
+        If the candidate gives no finite number where the champion does.
+    """
+    rows = [*fresh_rows, *state.trusted]
+    task = candidate.task
+    targets = task.encode([row.target for row in rows])
+    features = _joined(candidate.fresh, candidate.trusted)
+    logits = head_logits(candidate.model, features)
+    marked = mark(logits, targets)
+    kept, kept_anchor = training_state.marks_of(state)
+    asked = targets[: len(fresh_rows)]
+    mine = mark(head_logits(champion.model, champion_features), _within(asked, champion.task))
+    answered = np.concatenate([mine.answers >= 0, kept.probability > 0])
+    if (answered & (marked.answers < 0)).any():
+        raise DivergedError(
+            "the candidate gives no finite number where the live version does", remedy="lower train.learning_rate"
+        )
+    rivals = [_rival(champion.task, _marks(mine, kept), logits, targets)]
+    if anchor is not None:
+        theirs = mark(head_logits(anchor.model, anchor.fresh), _within(asked, anchor.task))
+        rivals.append(_rival(anchor.task, _marks(theirs, kept_anchor), logits, targets))
+    answers = Answers(
+        candidate=Marks(marked.right, marked.probability),
+        confidence=marked.confidence,
+        intruding=marked.answers >= len(champion.task.labels),
+        champion=rivals[0],
+        anchor=rivals[1] if anchor is not None else None,
+        partitions=[part_rows("class", [row.target for row in rows]), part_rows("slice", [row.slice for row in rows])],
+        weights=_weights(rows, len(fresh_rows)),
+    )
+    return Hearing(rows, len(fresh_rows), targets, task.labels, marked, answers, features)
+
+
+def contestant(
+    model: Model, task: Classification, rows: Sequence[PageRow], fresh: torch.Tensor | None, trusted: TrainingState
+) -> Contestant:
+    """A version with its features of fresh ``rows`` and of trusted ones.
+
+    ``fresh`` are the champion's, where the version makes the same features of everything; its own are computed
+    otherwise.
+    """
+    if fresh is not None:
+        return Contestant(model, task, fresh, trusted_features(trusted))
+    mine = [features_of(model, [row.example().inputs for row in part]) for part in (rows, trusted.trusted)]
+    return Contestant(model, task, *mine)
+
+
+def load_anchor(
+    repository: Repository,
+    champion: Champion,
+    state: TrainingState,
+    rows: Sequence[PageRow],
+    champion_features: torch.Tensor,
+) -> Contestant | None:
+    """The best version so far, with its features of the fresh rows; None where that is the champion.
+
+    Raises
+    ------
+    StoreError
+        If its labels are not the first ones of the champion's, so that they have no common order.
+    """
+    if state.anchor == champion.version:
+        return None
+    manifest = repository.manifest(state.anchor)
+    task = Classification(tuple(manifest.labels))
+    if champion.task.labels[: len(task.labels)] != task.labels:
+        raise StoreError(
+            f"the anchor {state.anchor[:12]} of version {champion.version[:12]} has labels of another line",
+            remedy="run 'dripstone verify'; 'dripstone promote' with a reason pins another anchor",
+            kind="store.corrupt",
+        )
+    parent: nn.Module = champion.model  # type: ignore[assignment]
+    model = cast(Model, checkout(repository, state.anchor, (champion.version, parent)))
+    same = training_state.features_digest(manifest) == state.backbone
+    fresh = champion_features if same else features_of(model, [row.example().inputs for row in rows])
+    return Contestant(model, task, fresh, torch.empty(0, 0))
+
+
+def trusted_features(state: TrainingState) -> torch.Tensor:
+    """The champion's features of the trusted rows."""
+    return torch.empty(0, 0) if state.trusted_features is None else from_raw(state.trusted_features)
+
+
+def _joined(fresh: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
+    return torch.cat([part for part in (fresh, trusted) if len(part)] or [fresh])
+
+
+def _within(targets: np.ndarray, task: Classification) -> np.ndarray:
+    """Targets in a vocabulary that is the beginning of theirs."""
+    return np.where(targets < len(task.labels), targets, -1)
+
+
+def _marks(fresh: Marked, trusted: Marks) -> Marks:
+    return Marks(np.concatenate([fresh.right, trusted.right]), np.concatenate([fresh.probability, trusted.probability]))
+
+
+def _rival(task: Classification, marks: Marks, logits: torch.Tensor, targets: np.ndarray) -> Rival:
+    restricted = mark(logits, targets, classes=len(task.labels))
+    known = (targets >= 0) & (targets < len(task.labels))
+    return Rival(marks, Marks(restricted.right, restricted.probability), known)
+
+
+def _weights(rows: Sequence[PageRow], fresh: int) -> np.ndarray | None:
+    """Weights in [0, 1], None where all are the same.
+
+    The unit is the largest weight of the trusted rows, so that it does not depend on the rows that are to prove
+    something; fresh rows of more weight count as much as that one.
+    """
+    weights = np.array([row.weight for row in rows], dtype=np.float64)
+    if len(weights) == 0 or (weights[0] > 0 and (weights == weights[0]).all()):
+        return None
+    unit = weights[fresh:].max(initial=0.0) or 1.0
+    return np.minimum(weights / unit, 1.0)
