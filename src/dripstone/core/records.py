@@ -54,10 +54,14 @@ class ExampleCounts(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What the update cost. ``peak_memory_bytes`` is the resident set of the whole process at its highest."""
+    """What the update cost. ``peak_memory_bytes`` is the resident set of the whole process at its highest.
+
+    ``gate_cpu_seconds`` is the part of ``cpu_seconds`` that went into sense, hearing and judgement.
+    """
 
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    gate_cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
 
@@ -72,7 +76,8 @@ class Rung(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True):
     """The test for gain: e-process wealth against its threshold 1/alpha_k.
 
-    ``wealth`` is the highest that was reached while the ``rows`` fresh rows were read in order, ``wins`` and ``losses``
+    ``wealth`` is the highest that was reached while the ``rows`` fresh rows were read in order (the final one, where
+    they have weights), ``wins`` and ``losses``
     are the rows that speak for either side. ``alpha_spent`` is 0 when the row counts alone showed that the test could
     not pass, or when it was not asked; ``rows_needed`` estimates how many more labelled rows, held out or not, a
     decision would take (None where no estimate exists). ``gain_at_least`` is what the proof amounts to: the lower
@@ -117,11 +122,13 @@ class Flips(msgspec.Struct, frozen=True):
 class Metrics(msgspec.Struct, frozen=True):
     """What one version does on held-out rows, overall and by slice; None where there is no row, or nobody asked.
 
+    ``fresh_accuracy`` is that on fresh rows alone: trusted rows have chosen the champion, which flatters it there.
     ``score`` is the mean of the metric that the gate judges by, as a gain (1 is perfect), ``calibration_error`` the
     expected calibration error, ``latency_ms`` the milliseconds that one row takes.
     """
 
     accuracy: float | None = None
+    fresh_accuracy: float | None = None
     by_slice: dict[str, float] = {}
     score: float | None = None
     calibration_error: float | None = None

@@ -6,7 +6,8 @@ would follow the noise of rows that are used again and again.
 References
 ----------
 Blum & Hardt, "The Ladder: a reliable leaderboard for machine learning competitions", arXiv 1502.04585, figure 2 (the
-parameter-free Ladder: a new best counts if it leads by more than the standard error of the paired differences).
+parameter-free Ladder: a new best counts if it leads by more than the standard error of the paired differences; by two
+of them here, since one row that got better and none that got worse are one already).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
+STANDARD_ERRORS = 2.0
 
 
 def is_new_best(gains: np.ndarray, restricted: np.ndarray, weights: np.ndarray | None = None) -> bool:
@@ -32,8 +35,9 @@ def is_new_best(gains: np.ndarray, restricted: np.ndarray, weights: np.ndarray |
 
     Examples
     --------
-    >>> is_new_best(np.array([1.0, 1.0, 0.0, 1.0]), np.array([0.0])), is_new_best(np.zeros(4), np.zeros(4))
-    (True, False)
+    >>> ahead, hardly = np.repeat([1.0, 0.0], [9, 91]), np.repeat([1.0, 0.0], [1, 99])
+    >>> is_new_best(ahead, ahead), is_new_best(hardly, hardly), is_new_best(ahead, -hardly)
+    (True, False, False)
     """
     if len(gains) == 0 or (len(restricted) and restricted.mean() < 0):
         return False
@@ -44,4 +48,4 @@ def is_new_best(gains: np.ndarray, restricted: np.ndarray, weights: np.ndarray |
     deviation = math.sqrt(float(np.average((gains - mean) ** 2, weights=heavy)))
     # Rows of unlike weight tell less: their number is that of as many equal ones (Kish).
     rows = float(heavy.sum() ** 2 / (heavy**2).sum())
-    return mean > deviation / math.sqrt(rows)
+    return mean > STANDARD_ERRORS * deviation / math.sqrt(rows)

@@ -71,7 +71,7 @@ class Answers:
     partitions : sequence of Partition
         Classes and slices of the rows.
     weights : numpy.ndarray or None
-        [rows] in [0, 1]; None where all rows count the same.
+        [rows] not negative; None where all rows count the same.
     """
 
     candidate: Marks

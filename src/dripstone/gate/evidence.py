@@ -8,6 +8,11 @@ Each of a few gamblers bets the same share of what it has on every row, and thei
 grid of bets): no bet looks at its own row, the final wealth does not depend on the order of the rows, and what is lost
 against the best of them in hindsight is a factor of their number, however long the stream.
 
+Weighted rows: the hypothesis is that the weighted mean, for the weights that the rows have, is at most m. The expected
+final wealth of one gambler is the product of 1 + bet w_i (mu_i - m), at most the exponential of the sum, and so at most
+1. The wealth on the way has no such bound, since the first rows may weigh more than the last, so that only the final
+one counts.
+
 References
 ----------
 Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", arXiv 2010.09686, section 4.2 (the
@@ -84,16 +89,36 @@ def log_wealth(differences: np.ndarray, weights: np.ndarray | None = None, bound
     return float(log_mean(log_factors(differences, weights, bound).sum(axis=0)))
 
 
-def highest_log_wealth(differences: np.ndarray, weights: np.ndarray | None = None, bound: float = 0.0) -> float:
+def highest_log_wealth(differences: np.ndarray, bound: float = 0.0) -> float:
     """Log of the highest wealth that was reached while the rows were read in order; at least 0.0, the start.
 
     Ville's inequality holds for the highest wealth, so that a proof, once found, is not lost to the rows after it. The
     order must not depend on the differences.
     """
-    if weights is None and bound == 0.0:
+    if bound == 0.0:
         differences = differences[differences != 0]
-    path = log_mean(np.cumsum(log_factors(differences, weights, bound), axis=0))
+    path = log_mean(np.cumsum(log_factors(differences, bound=bound), axis=0))
     return max(0.0, float(path.max(initial=0.0)))
+
+
+def relative_weights(weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights as shares of the largest, which is what a bet may rest on; None where all are the same.
+
+    Examples
+    --------
+    >>> relative_weights(np.array([0.5, 0.25])), relative_weights(np.array([0.5, 0.5]))
+    (array([1. , 0.5]), None)
+    """
+    if weights is None or len(weights) == 0 or (weights[0] > 0 and (weights == weights[0]).all()):
+        return None
+    return weights / (weights.max() or 1.0)
+
+
+def _reached(differences: np.ndarray, weights: np.ndarray | None, bound: float) -> float:
+    """Log of the wealth that counts as evidence."""
+    if weights is None:
+        return highest_log_wealth(differences, bound=bound)
+    return max(0.0, log_wealth(differences, weights, bound))
 
 
 def level(alpha: float, candidate: int) -> float:
@@ -134,7 +159,7 @@ def gain_evidence(
     holdout : float
         The share of labelled rows that is held out, to turn held-out rows into labelled ones.
     weights : numpy.ndarray, optional
-        [rows] in [0, 1].
+        [rows], not negative.
 
     Examples
     --------
@@ -146,14 +171,15 @@ def gain_evidence(
     """
     alpha_k = level(alpha, tested + 1)
     bar = math.log(1.0 / alpha_k)
+    weights = relative_weights(weights)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     possible = can_pass(len(differences), alpha_k, weights)
-    highest = highest_log_wealth(differences, weights)
-    proven = possible and highest >= bar
+    reached = _reached(differences, weights, 0.0)
+    proven = possible and reached >= bar
     # The rows to come are judged with the next candidate, whose bar is higher if this one has spent its share.
     next_bar = math.log(1.0 / level(alpha, tested + 1 + int(possible)))
     return Evidence(
-        wealth=math.exp(min(highest, _LARGEST)),
+        wealth=math.exp(min(reached, _LARGEST)),
         threshold=1.0 / alpha_k,
         discordant=wins + losses,
         wins=wins,
@@ -170,7 +196,7 @@ def _lower_bound(differences: np.ndarray, weights: np.ndarray | None, bar: float
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if highest_log_wealth(differences, weights, middle) >= bar:
+        if _reached(differences, weights, middle) >= bar:
             low = middle
         else:
             high = middle

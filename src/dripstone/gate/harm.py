@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dripstone.core.records import HarmTest
-from dripstone.gate.evidence import log_factors, log_mean
+from dripstone.gate.evidence import log_factors, log_mean, relative_weights
 from dripstone.gate.slices import Partition
 
 OVERALL = "all trusted rows"
@@ -32,7 +32,7 @@ class Comparison:
     """The candidate against one other version, on the rows whose label that version knows.
 
     ``gains`` [rows] are the candidate's score less the other's, both restricted to labels that both know; ``weights``
-    [rows] in [0, 1], or None; ``partitions`` part these rows.
+    [rows] not negative, or None; ``partitions`` part these rows.
     """
 
     against: str
@@ -100,7 +100,7 @@ def find_harm(comparisons: Sequence[Comparison], margin: float, alpha: float) ->
 
 
 def _watches(comparison: Comparison, margin: float) -> list[_Watch]:
-    gains, weights = comparison.gains, comparison.weights
+    gains, weights = comparison.gains, relative_weights(comparison.weights)
     if len(gains) == 0:
         return []
     found = log_factors(-gains, weights, margin)

@@ -21,7 +21,11 @@ from dripstone.gate.slices import slice_means
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict with all that was measured on the way; ``new_best``: the candidate becomes the anchor if promoted."""
+    """A verdict with all that was measured on the way.
+
+    ``gain`` is the mean on fresh and trusted rows together, None where there are none; ``new_best`` says that the
+    candidate becomes the anchor.
+    """
 
     verdict: Verdict
     reason: str
@@ -30,6 +34,7 @@ class Judgement:
     flips: Flips
     metrics: MetricsPair
     intrusion: float
+    gain: float | None
     new_best: bool
 
 
@@ -79,7 +84,7 @@ def judge(
     news, trusted = answers.select(rows[:fresh]), answers.select(rows[fresh:])
     harm = _harm(trusted, config, metric)
     flips = count_flips(answers.champion.marks.right, answers.candidate.right)
-    metrics = _metrics(answers, metric, latency_ms)
+    metrics = _metrics(answers, news, metric, latency_ms)
     broken = exceeded(config.limits, flips, metrics)
     evidence = gain_evidence(news.gains(metric), config.alpha, tested, config.holdout, news.weights)
     if config.mode == "off" or harm_is_shown(harm) or broken:
@@ -99,6 +104,7 @@ def judge(
         harm=harm,
         flips=flips,
         metrics=metrics,
+        gain=gain,
         intrusion=float(trusted.intruding.mean()) if len(trusted) else 0.0,
         new_best=verdict == "promoted" and _is_best(answers, metric),
     )
@@ -156,20 +162,26 @@ def _is_best(answers: Answers, metric: str) -> bool:
     return is_new_best(gains, best.gains(metric), answers.weights)
 
 
-def _metrics(answers: Answers, metric: str, latency_ms: tuple[float, float] | None) -> MetricsPair:
+def _metrics(answers: Answers, fresh: Answers, metric: str, latency_ms: tuple[float, float] | None) -> MetricsPair:
     old, new = latency_ms or (None, None)
-    error = calibration_error(answers.confidence, answers.candidate.right)
+    champion = _measure(answers, answers.champion.marks, metric)
+    candidate = _measure(answers, answers.candidate, metric)
     return MetricsPair(
-        champion=_measure(answers, answers.champion.marks, metric, old, None),
-        candidate=_measure(answers, answers.candidate, metric, new, error),
+        champion=msgspec.structs.replace(
+            champion, fresh_accuracy=fresh.mean(fresh.champion.marks.right), latency_ms=old
+        ),
+        candidate=msgspec.structs.replace(
+            candidate,
+            fresh_accuracy=fresh.mean(fresh.candidate.right),
+            calibration_error=calibration_error(answers.confidence, answers.candidate.right),
+            latency_ms=new,
+        ),
     )
 
 
-def _measure(answers: Answers, marks: Marks, metric: str, latency_ms: float | None, error: float | None) -> Metrics:
+def _measure(answers: Answers, marks: Marks, metric: str) -> Metrics:
     return Metrics(
         accuracy=answers.mean(marks.right),
         by_slice=slice_means(marks.right, answers.weights, answers.partitions),
         score=answers.mean(marks.scores(metric)),
-        calibration_error=error,
-        latency_ms=latency_ms,
     )

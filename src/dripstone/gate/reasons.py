@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from dripstone.core.config import GateConfig
 from dripstone.core.records import Evidence, Flips, HarmTest, count
 from dripstone.gate.harm import OVERALL
@@ -98,6 +100,29 @@ def class_nonsense(label: object, sense: Sense) -> str:
     return (
         f"the rows labelled {label} agree with the live version on {sense.agreement:.0%} of {sense.rows}, "
         f"against {sense.trusted:.0%} on trusted rows of the label; they are quarantined ({ADMIT})"
+    )
+
+
+def doubt(trusted_agrees: np.ndarray) -> str:
+    """The reason of rows that came a few at a time and contradict together."""
+    return (
+        "row after row of the last updates contradicts the live version, which is right on "
+        f"{trusted_agrees.mean():.0%} of the trusted rows; the new ones are quarantined ({ADMIT})"
+    )
+
+
+def disputed(agrees: np.ndarray, trusted_agrees: np.ndarray) -> str:
+    """The reason of rows that contradict the live version in a batch that measured no gain.
+
+    Examples
+    --------
+    >>> print(disputed(np.arange(300) < 262, np.arange(400) < 390))
+    38 of 300 rows contradict the live version, more than its errors on trusted rows explain: these and the batch's
+    held-out rows are quarantined ('dripstone data admit' if the world has changed)
+    """
+    return (
+        f"{int((~agrees).sum())} of {len(agrees)} rows contradict the live version, more than its errors on trusted "
+        f"rows explain: these and the batch's held-out rows are quarantined ({ADMIT})"
     )
 
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGNIFICANCE = 0.01
+SUSPICION = 0.05
+"""Significance where only the rows that contradict are set aside."""
+
 GRID = 400
 
 
@@ -90,6 +93,18 @@ def class_sense(
             if not sense.sound:
                 found[int(code)] = sense
     return found
+
+
+def exceeds_chance(agrees: np.ndarray, trusted_agrees: np.ndarray) -> bool:
+    """Whether rows contradict the champion more often than the trusted rows do, beyond chance (one-sided, 0.05).
+
+    Examples
+    --------
+    >>> trusted = np.arange(400) < 390
+    >>> exceeds_chance(np.arange(300) < 262, trusted), exceeds_chance(np.arange(300) < 292, trusted)
+    (True, False)
+    """
+    return not batch_sense(agrees, trusted_agrees, 0.0, SUSPICION).sound
 
 
 def _possible_shares(right: int, trusted: int) -> tuple[np.ndarray, np.ndarray]:

@@ -155,7 +155,8 @@ class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``tested`` counts the candidates that were put to the test for gain. ``held_out`` are keyed hashes of rows that are
     held out whatever their hash says (``init --holdout``). ``share`` is the share of rows that their hash holds out; it
-    stays what it was for the first row.
+    stays what it was for the first row. ``doubt`` is the log wealth of the bet that rows of late contradict the live
+    version too often.
     """
 
     pending: list[PendingRow] = []
@@ -163,6 +164,7 @@ class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tested: int = 0
     held_out: list[bytes] = []
     share: float | None = None
+    doubt: float = 0.0
 
 
 _PAGE = msgspec.msgpack.Decoder(Page)

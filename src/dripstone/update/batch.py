@@ -30,7 +30,8 @@ class BatchRow:
     """A row that takes part in an update.
 
     ``origin`` is the ledger page and index it was carried over from, if any, ``since`` the log entry it waits from;
-    ``admitted`` and ``heard`` are those of the pending row.
+    ``admitted`` and ``heard`` are those of the pending row. A ``quarantined`` row takes no part, a ``disputed`` one has
+    taken part and must not wait for the next update; each says why.
     """
 
     example: Example
@@ -40,6 +41,7 @@ class BatchRow:
     origin: Place | None = None
     since: int | None = None
     quarantined: str | None = None
+    disputed: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +49,8 @@ class Batch:
     """All rows of one update.
 
     ``corrections`` holds ids that were learned with another label, other inputs or another weight, ``replaced`` pending
-    rows whose id came again so, ``notes`` why some rows were set aside.
+    rows whose id came again so, ``notes`` why some rows were set aside, ``doubt`` what rows of this and of earlier
+    batches say together (``gate.doubt``).
     """
 
     rows: list[BatchRow] = field(default_factory=list)
@@ -56,6 +59,7 @@ class Batch:
     corrections: set[str] = field(default_factory=set)
     replaced: list[PendingRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubt: float = 0.0
 
     def corrected(self) -> set[str]:
         """Ids whose learned row this batch replaces; a correction that is set aside replaces nothing."""
@@ -148,7 +152,8 @@ def assemble(
         Rows held out whatever their hash.
     """
     received = len(kept) + len(rejected) + len(held_out_file)
-    batch = Batch(rejected=[(row, reason[:MAX_REASON]) for row, reason in rejected], received=received)
+    cut = [(row, reason[:MAX_REASON]) for row, reason in rejected]
+    batch = Batch(rejected=cut, received=received, doubt=book.doubt)
     forced = {*book.held_out, *hashes(key, held_out_file)}
     arrived = [*kept, *held_out_file]
     latest = {row.id: row for row in arrived if _is_storable(row)}

@@ -104,8 +104,8 @@ def settle(
     refused = verdict == "refused" and not keep_rows
     aside, pending = [], []
     for row, place in _places(batch, page):
-        if row.quarantined is not None or refused:
-            aside.append((row, place, row.quarantined or reason))
+        if row.quarantined is not None or row.disputed is not None or refused:
+            aside.append((row, place, row.quarantined or row.disputed or reason))
         elif verdict != "promoted":
             kept = PageRow.of(row.example, _role(row))
             pending.append(PendingRow(*place, row.since or number, kept, row.admitted, heard=not keep_rows))
@@ -119,6 +119,7 @@ def settle(
         tested=book.tested + int(spent),
         held_out=[*book.held_out, *held_out],
         share=share if book.share is None else book.share,
+        doubt=batch.doubt,
     )
     return book, len(waiting) - len(book.pending)
 

@@ -64,6 +64,10 @@ class Outcome:
     next_state: TrainingState | None = None
     keep_rows: bool = False
 
+    def gained(self) -> bool:
+        """Whether a gain was measured on held-out rows, proven or not."""
+        return self.judgement is not None and self.judgement.gain is not None and self.judgement.gain > 0
+
 
 def commit(
     repository: Repository, config: Config, champion: Champion, batch: Batch, start: Start, outcome: Outcome

@@ -30,8 +30,8 @@ from dripstone.update.candidate import Candidate, Encoding, choose_selection, en
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.meter import Meter
-from dripstone.update.sense import find_nonsense, set_aside_new_labels
-from dripstone.update.trial import hear_candidate, judge_candidate, rebuild, store_candidate
+from dripstone.update.sense import ask_champion, dispute, find_nonsense, set_aside_new_labels
+from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
 
 
 def run_update(
@@ -103,8 +103,8 @@ def _run(
     )
     if not (batch.has_news() or (start.retry and batch.rows)):
         outcome = _nothing_to_learn(batch)
-    elif not batch.training():
-        outcome = Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
+    elif not batch.training() and not champion.task.labels:
+        outcome = _only_held_out()
     else:
         outcome = yield from _learn(repository, config, champion, selection, batch, start)
     outcome.reason = _with_notes(outcome, batch)
@@ -149,11 +149,38 @@ def _learn(
     repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
     encoding = yield from encode_batch(champion, selection, batch)
-    if _asks(config, start) and (found := find_nonsense(champion, batch, encoding, start.state, config)):
+    if not _asks(config, start):
+        return (yield from _contend(repository, config, champion, selection, batch, encoding, start))
+    with start.meter.gate():
+        opinion = ask_champion(champion, batch, encoding, start.state)
+        found = find_nonsense(champion, batch, opinion, config)
+    if found:
         rows, reason = found
         for row in rows:
             row.quarantined = reason
         return Outcome("refused", reason, keep_rows=True)
+    outcome = yield from _contend(repository, config, champion, selection, batch, encoding, start)
+    if outcome.verdict == "undecided" and not outcome.gained():
+        dispute(batch, opinion)
+    return outcome
+
+
+def _only_held_out() -> Outcome:
+    return Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
+
+
+def _contend(
+    repository: Repository,
+    config: Config,
+    champion: Champion,
+    selection: Selection,
+    batch: Batch,
+    encoding: Encoding,
+    start: Start,
+) -> Generator[Event, None, Outcome]:
+    """Train and try a candidate, again without new labels that make no sense, until the gate has judged one."""
+    if not batch.training() and not batch.notes:
+        return _only_held_out()
     whole = start.state
     try:
         while batch.training():
@@ -199,11 +226,13 @@ def _try(
     """Store the candidate, hear it, and ask the gate; None if new labels were set aside, so that it is trained anew."""
     stored = store_candidate(repository, champion, candidate, batch)
     yield events.Stored(stored.version, stored.delta_bytes)
-    model = rebuild(repository, champion, stored)
-    hearing = hear_candidate(repository, champion, candidate, model, batch, encoding, start.state)
-    if _asks(config, start) and set_aside_new_labels(champion, hearing, batch, config):
-        return None
-    return judge_candidate(repository, config, champion, candidate, stored, model, batch, hearing, start)
+    with start.meter.gate():
+        model = rebuild(repository, champion, stored)
+        hearing = hear_candidate(repository, champion, candidate, model, batch, encoding, start.state)
+        if _asks(config, start) and set_aside_new_labels(champion, hearing, batch, config):
+            return None
+        judgement = judge_candidate(config, champion, model, hearing, start)
+    return conclude(repository, config, champion, candidate, stored, batch, hearing, judgement, start)
 
 
 def _statistics(

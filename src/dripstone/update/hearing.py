@@ -25,6 +25,9 @@ from dripstone.train.features import features_of, head_logits
 from dripstone.update import training_state
 from dripstone.update.champion import Champion
 
+HEAVIEST = 4.0
+"""How many times the middle weight a row counts at most."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hearing:
@@ -184,11 +187,13 @@ def _rival(task: Classification, marks: Marks, logits: torch.Tensor, targets: np
 def _weights(rows: Sequence[PageRow], fresh: int) -> np.ndarray | None:
     """Weights in [0, 1], None where all are the same.
 
-    The unit is the largest weight of the trusted rows, so that it does not depend on the rows that are to prove
-    something; fresh rows of more weight count as much as that one.
+    The unit is four times the middle weight of the trusted rows, so that it does not depend on the rows that are to
+    prove something, and a few rows of gigantic weight cannot make all others count for nothing; what weighs more counts
+    as much as that.
     """
     weights = np.array([row.weight for row in rows], dtype=np.float64)
     if len(weights) == 0 or (weights[0] > 0 and (weights == weights[0]).all()):
         return None
-    unit = weights[fresh:].max(initial=0.0) or 1.0
+    positive = weights[fresh:][weights[fresh:] > 0]
+    unit = HEAVIEST * float(np.median(positive)) if len(positive) else 1.0
     return np.minimum(weights / unit, 1.0)

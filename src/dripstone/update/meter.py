@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dripstone.core.records import Cost
@@ -22,6 +24,16 @@ class Meter:
 
     wall: float = field(default_factory=time.perf_counter)
     cpu: float = field(default_factory=time.process_time)
+    gate_cpu: float = 0.0
+
+    @contextmanager
+    def gate(self) -> Iterator[None]:
+        """Count what happens inside as the gate's."""
+        began = time.process_time()
+        try:
+            yield
+        finally:
+            self.gate_cpu += time.process_time() - began
 
     def read(self) -> Cost:
         """The cost so far; the kernel counts the peak of the resident set in KiB (in bytes on macOS)."""
@@ -29,5 +41,6 @@ class Meter:
         return Cost(
             wall_seconds=time.perf_counter() - self.wall,
             cpu_seconds=time.process_time() - self.cpu,
+            gate_cpu_seconds=self.gate_cpu,
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from dripstone.core.config import Config
 from dripstone.core.examples import Label
 from dripstone.gate import reasons
+from dripstone.gate.doubt import raise_doubt
 from dripstone.gate.new_labels import find_thefts, unlearned_labels
-from dripstone.gate.sense import batch_sense, class_sense
+from dripstone.gate.sense import batch_sense, class_sense, exceeds_chance
 from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import mark
 from dripstone.train.features import head_logits
@@ -19,37 +23,96 @@ from dripstone.update.champion import Champion
 from dripstone.update.hearing import Hearing
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Opinion:
+    """What the champion thinks of a batch's labels, and of the trusted rows'.
+
+    ``targets`` [rows] are class indices, -1 for a label that it does not know; ``agrees`` [rows] bool. The trusted ones
+    are of known labels only.
+    """
+
+    targets: np.ndarray
+    agrees: np.ndarray
+    trusted_targets: np.ndarray
+    trusted_agrees: np.ndarray
+
+
+def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: TrainingState) -> Opinion:
+    """The champion's opinion of the rows whose features are known."""
+    targets = champion.task.encode([row.example.target for row in batch.rows])
+    trusted_targets = champion.task.encode([row.target for row in state.trusted])
+    known = trusted_targets >= 0
+    return Opinion(
+        targets,
+        mark(head_logits(champion.model, encoding.features), targets).right,
+        trusted_targets[known],
+        training_state.marks_of(state)[0].right[known],
+    )
+
+
 def find_nonsense(
-    champion: Champion, batch: Batch, encoding: Encoding, state: TrainingState, config: Config
+    champion: Champion, batch: Batch, opinion: Opinion, config: Config
 ) -> tuple[list[BatchRow], str] | None:
     """Rows whose labels contradict the champion far more often than trusted labels do, and the reason to refuse them.
 
-    The rows that came with this batch are asked first. Then all that wait are asked with them, since rows that come one
-    by one say nothing alone. Rows that a person admitted need not be asked. Where all rows together make sense, those
-    of one class may not: they are set aside alone.
+    The rows that came with this batch are asked first, then all that wait are asked with them. Rows that come a few at
+    a time say nothing alone: what they say together is the batch's doubt, which the book carries on. Rows that a person
+    admitted need not be asked. Where all rows together make sense, those of one class may not: they are set aside
+    alone.
     """
-    rows = batch.rows
-    targets = champion.task.encode([row.example.target for row in rows])
-    agrees = mark(head_logits(champion.model, encoding.features), targets).right
-    trusted_targets = champion.task.encode([row.target for row in state.trusted])
-    known = trusted_targets >= 0
-    trusted = training_state.marks_of(state)[0].right[known]
-    arrived = np.array([row.origin is None for row in rows], dtype=bool)
-    unadmitted = np.array([not row.admitted for row in rows], dtype=bool)
+    arrived, unadmitted = _asked(batch)
+    known = opinion.targets >= 0
+    tolerance = config.gate.sense
     for asked in (arrived, unadmitted):
-        sense = batch_sense(agrees[asked & (targets >= 0)], trusted, config.gate.sense)
+        sense = batch_sense(opinion.agrees[asked & known], opinion.trusted_agrees, tolerance)
         if not sense.sound:
-            return [rows[index] for index in np.flatnonzero(asked)], reasons.nonsense(sense)
-    for asked in (arrived, unadmitted):
-        asked &= targets >= 0
-        unsound = class_sense(targets[asked], agrees[asked], trusted_targets[known], trusted, config.gate.sense)
+            return _rows(batch, asked), reasons.nonsense(sense)
+    news = opinion.agrees[arrived & known]
+    batch.doubt, certain = raise_doubt(batch.doubt, news, opinion.trusted_agrees, tolerance)
+    if certain:
+        return _rows(batch, arrived), reasons.doubt(opinion.trusted_agrees)
+    for asked in (arrived & known, unadmitted & known):
+        unsound = class_sense(
+            opinion.targets[asked], opinion.agrees[asked], opinion.trusted_targets, opinion.trusted_agrees, tolerance
+        )
         for code, sense in unsound.items():
             label = champion.task.labels[code]
             batch.set_aside(label, reasons.class_nonsense(label, sense))
     return None
 
 
-def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, config: Config) -> list[Label]:
+def _asked(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    arrived = np.array([row.origin is None for row in batch.rows], dtype=bool)
+    unadmitted = np.array([not row.admitted for row in batch.rows], dtype=bool)
+    return arrived, unadmitted
+
+
+def _rows(batch: Batch, asked: np.ndarray) -> list[BatchRow]:
+    return [batch.rows[index] for index in np.flatnonzero(asked)]
+
+
+def dispute(batch: Batch, opinion: Opinion) -> None:
+    """After an update that measured a loss, or measured nothing: what must not wait for the next one.
+
+    Rows that wait are learned with the next update, whose gain may hide them. Where the batch contradicts the champion
+    more often than the trusted rows do, the rows that contradict are quarantined; so are its other held-out rows, since
+    those that are left would all speak for the champion. Rows of labels that the champion does not know wait, and what
+    a person admitted waits as well.
+    """
+    active = np.array([row.quarantined is None and not row.admitted for row in batch.rows], dtype=bool)
+    asked = active & (opinion.targets >= 0)
+    agrees = opinion.agrees[asked]
+    if not exceeds_chance(agrees, opinion.trusted_agrees):
+        return
+    reason = reasons.disputed(agrees, opinion.trusted_agrees)
+    batch.notes.append(reason)
+    for index in np.flatnonzero(asked):
+        row = batch.rows[index]
+        if row.held_out or not opinion.agrees[index]:
+            row.disputed = reason
+
+
+def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, config: Config) -> Sequence[Label]:
     """New labels that the candidate does not learn, or that take what is not theirs; their rows are quarantined."""
     known = len(champion.task.labels)
     fresh, labels = hearing.fresh, hearing.labels

@@ -13,7 +13,7 @@ from dripstone.core.bits import to_raw
 from dripstone.core.config import Config
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
-from dripstone.gate.judge import judge
+from dripstone.gate.judge import Judgement, judge
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
@@ -76,19 +76,9 @@ def hear_candidate(
     )
 
 
-def judge_candidate(
-    repository: Repository,
-    config: Config,
-    champion: Champion,
-    candidate: Candidate,
-    stored: StoredVersion,
-    model: Model,
-    batch: Batch,
-    hearing: Hearing,
-    start: Start,
-) -> Outcome:
-    """Ask the gate, and make the next training state if it promotes."""
-    judgement = judge(
+def judge_candidate(config: Config, champion: Champion, model: Model, hearing: Hearing, start: Start) -> Judgement:
+    """Ask the gate."""
+    return judge(
         hearing.answers,
         hearing.fresh,
         tested=start.book.tested,
@@ -96,6 +86,20 @@ def judge_candidate(
         metric=config.task.metric,
         latency_ms=_latencies(config, champion, model, hearing),
     )
+
+
+def conclude(
+    repository: Repository,
+    config: Config,
+    champion: Champion,
+    candidate: Candidate,
+    stored: StoredVersion,
+    batch: Batch,
+    hearing: Hearing,
+    judgement: Judgement,
+    start: Start,
+) -> Outcome:
+    """How the update ends, with the next training state if the candidate is promoted."""
     next_state = None
     if judgement.verdict == "promoted":
         # A champion that knows no label is nobody's best version.

@@ -8,7 +8,7 @@ import click
 
 from dripstone.core.records import count
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, fields, moment, plain, table, wrap
+from dripstone.view.output import Output, fields, moment, plain, short, table, wrap
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
@@ -42,12 +42,41 @@ def _to_text(facts: dict[str, Any]) -> str:
     if facts["records"]:
         rows, bytes_ = facts["records"][0]["examples"], facts["records"][0]["delta_bytes"]
         values["trained"] = f"{count(rows['trained'], 'row')}, {rows['replayed']} replayed, {bytes_:,} bytes stored"
+    if facts["certificate"]:
+        values["vouched for"] = plain(voucher(facts["certificate"]))
     tensors = table(
         ["changed tensor", "shape", "encoding"],
         [[t["name"], "x".join(map(str, t["shape"])) or "scalar", t["encoding"]] for t in facts["changed"]],
     )
     verdicts = "\n".join(["judged (UTC)", *judged]) if judged else "never judged"
     return "\n\n".join([fields(values), verdicts, tensors])
+
+
+def voucher(certificate: dict[str, Any]) -> str:
+    """Who says that a version may be live, and against what it was held."""
+    source = {"gate": "the gate", "first": "nobody, nothing was live before it", "person": "a person"}
+    text = source[certificate["source"]]
+    if certificate["source"] == "person":
+        return f"{text}, against the gate or without it: {certificate['reason']}"
+    if certificate["source"] == "first" or certificate["champion"] is None:
+        return text
+    text += f", on {certificate['fresh']['rows']:,} fresh and {certificate['trusted']['rows']:,} trusted rows"
+    text += f", against {short(certificate['champion'])}"
+    if certificate["anchor"] not in (None, certificate["champion"]):
+        text += f" and {short(certificate['anchor'])}, the best version so far"
+    spent = certificate["evidence"]["alpha_spent"]
+    return f"{text}; alpha spent {spent:.2g}"
+
+
+def read_certificate(repository: Repository, version: str) -> dict[str, Any] | None:
+    """The certificate of a version that is or was live, as plain values; None where there is none."""
+    import msgspec
+
+    for entry in repository.log.entries():
+        if entry.version == version and entry.certificate is not None:
+            found: dict[str, Any] = msgspec.to_builtins(repository.read_certificate(version, entry.certificate))
+            return found
+    return None
 
 
 def read_version(repository: Repository, version: str) -> dict[str, Any]:
@@ -71,6 +100,7 @@ def read_version(repository: Repository, version: str) -> dict[str, Any]:
         "factory": manifest.spec.factory,
         "data": manifest.data,
         "merkle": manifest.merkle,
+        "certificate": read_certificate(repository, version),
         "changed": changed,
         "records": [msgspec.to_builtins(record) for record in repository.records(version)],
     }

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dripstone.core.records import count
+from dripstone.view.commands.show import read_certificate, voucher
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, fields, moment, short
+from dripstone.view.output import Output, fields, moment, plain, short
 
 if TYPE_CHECKING:
     from dripstone.core.records import LogEntry, Update
@@ -21,15 +22,21 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(project: str, format: str) -> None:
     """What is live, pending, quarantined; how many rows a decision needs; what to do next."""
-    _, repository = open_store(project)
-    status = read_status(repository, "dripstone" if project == "." else f"dripstone -C {shlex.quote(project)}")
+    config, repository = open_store(project)
+    begin = "dripstone" if project == "." else f"dripstone -C {shlex.quote(project)}"
+    status = read_status(repository, config.gate.alpha, begin)
     Output(format).data(status, _to_text(status))
 
 
 def _to_text(status: dict[str, Any]) -> str:
     needed, last = status["rows_needed"], status["last"]
+    certificate = status["certificate"]
     values = {
         "live": f"{short(status['version'])}, {count(status['labels'], 'label')}",
+        "vouched for": plain(voucher(certificate)) if certificate else "nobody: a server would not take it",
+        "best so far": short(status["anchor"]),
+        "tested": f"{count(status['tested'], 'candidate')} for gain, alpha {status['alpha_spent']:.3g} of "
+        f"{status['alpha']:g} spent",
         "log": f"entry {status['number']}, {moment(status['time'])} UTC",
         "last update": f"{last['verdict']}: {last['reason']}" if last else "none yet",
         "pending": count(status["pending"], "row")
@@ -40,19 +47,29 @@ def _to_text(status: dict[str, Any]) -> str:
     return f"{fields(values)}\n{'next':<11}  {status['next']}"
 
 
-def read_status(repository: Repository, dripstone: str = "dripstone") -> dict[str, Any]:
-    """The facts, as the JSON form has them; ``dripstone`` is how the next command begins."""
+def read_status(repository: Repository, alpha: float, dripstone: str = "dripstone") -> dict[str, Any]:
+    """The facts, as the JSON form has them.
+
+    ``alpha`` is what the store may spend over its life, ``dripstone`` how the next command begins.
+    """
     head = repository.log.head()
     book = repository.read_book(head.book) if head.book else None
     pending = len(book.pending) if book else 0
     quarantined = sum(len(group.indices) for group in book.quarantined) if book else 0
     last = next((entry for entry in repository.log.entries() if entry.event == "update"), None)
     report = _report(repository, last) if last is not None else None
+    tested = book.tested if book else 0
+    certificate = read_certificate(repository, head.version)
     waiting = pending and last is not None and last.verdict == "undecided" and report is not None
     return {
         "version": head.version,
         "number": head.number,
         "time": head.time,
+        "certificate": certificate,
+        "anchor": certificate["next_anchor"] if certificate else None,
+        "tested": tested,
+        "alpha": alpha,
+        "alpha_spent": alpha * tested / (tested + 1),  # the sum of alpha/(k(k+1)) so far
         "labels": len(repository.manifest(head.version).labels),
         "pending": pending,
         "quarantined": quarantined,

@@ -64,7 +64,6 @@ def to_json(update: Update) -> dict[str, object]:
 def to_text(update: Update, *, dry_run: bool = False) -> str:
     """The report for a person. Of a dry run no row waits afterwards, and the reason says all of its verdict."""
     rows, cost = update.examples, update.cost
-    old, new = update.metrics.champion.accuracy, update.metrics.candidate.accuracy
     values = {}
     if update.version:
         values["version"] = f"{short(update.version)} from {short(update.parent)}, delta {update.delta_bytes:,} bytes"
@@ -79,12 +78,29 @@ def to_text(update: Update, *, dry_run: bool = False) -> str:
         values["new"] = _named(update.new_labels)
     if not dry_run:
         values["waiting"] = f"{rows.pending:,} pending, {rows.quarantined:,} quarantined"
-    if old is not None and new is not None:
-        values["accuracy"] = f"{old:.4f} -> {new:.4f} on held-out rows"
+    values |= _measured(update)
     memory = cost.peak_memory_bytes / 2**20
-    values["cost"] = f"{cost.cpu_seconds:.2f} CPU-s, {cost.wall_seconds:.2f} s, peak {memory:,.0f} MiB"
+    values["cost"] = (
+        f"{cost.cpu_seconds:.2f} CPU-s ({cost.gate_cpu_seconds:.2f} of them the gate), {cost.wall_seconds:.2f} s, "
+        f"peak {memory:,.0f} MiB"
+    )
     verdict = "" if dry_run and update.version is None else f"{update.verdict}: "
     return wrap(verdict + plain(update.reason), rest="  ") + "\n" + fields(values, indent="  ")
+
+
+def _measured(update: Update) -> dict[str, str]:
+    """What was measured. Trusted rows have chosen the live version, so that fresh ones come first."""
+    values = {}
+    champion, candidate, flips = update.metrics.champion, update.metrics.candidate, update.flips
+    fresh = (champion.fresh_accuracy, candidate.fresh_accuracy, count(update.evidence.rows, "fresh row"))
+    every = (champion.accuracy, candidate.accuracy, f"{count(flips.rows, 'held-out row')}, used before")
+    old, new, where = fresh if fresh[0] is not None else every
+    if old is not None and new is not None:
+        values["accuracy"] = f"{old:.4f} -> {new:.4f} on {where}"
+        values["flips"] = f"{flips.positive:,} for the better, {flips.negative:,} for the worse, of {flips.rows:,}"
+    if update.intrusion:
+        values["intrusion"] = f"new labels take {update.intrusion:.1%} of the trusted rows"
+    return values
 
 
 def _warn(out: Output, update: Update) -> None:

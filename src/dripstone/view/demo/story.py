@@ -108,6 +108,7 @@ def _row(name: str, update: Update, accuracy: float) -> dict[str, Any]:
         "trained_share": update.parameters.trained / max(update.parameters.total, 1),
         "delta_bytes": update.delta_bytes,
         "cpu_seconds": update.cost.cpu_seconds,
+        "gate_cpu_seconds": update.cost.gate_cpu_seconds,
     }
 
 

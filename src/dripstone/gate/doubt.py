@@ -1,0 +1,61 @@
+"""Doubt: wrong rows that come a few at a time, each too few to make no sense, add up over updates.
+
+A gambler bets that rows contradict the champion more often than is tolerated. Whenever the wealth is below its start,
+another one begins anew, so that a long honest past does not pay for a wrong present: a CUSUM over batches. On rows that
+contradict just as often as is tolerated, the bar of 100 is reached once in at least 100 batches on average; honest rows
+contradict far less, and practically never reach it.
+
+References
+----------
+Shin, Ramdas & Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", arXiv 2203.03532,
+section 2 (the e-CUSUM).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dripstone.gate.sense import SIGNIFICANCE
+
+MIN_TRUSTED = 20
+BAR = math.log(1 / SIGNIFICANCE)
+
+
+def raise_doubt(doubt: float, agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float) -> tuple[float, bool]:
+    """The doubt after a batch, and whether it is beyond reasonable.
+
+    Parameters
+    ----------
+    doubt : float
+        Log of the wealth before it, 0 to log(100).
+    agrees : numpy.ndarray
+        [rows] bool: the champion gives the batch's label; rows of known labels only.
+    trusted_agrees : numpy.ndarray
+        [trusted] bool; fewer than 20 rows say too little.
+    tolerance : float
+        Tolerated fall of the agreement, as a share.
+
+    Examples
+    --------
+    >>> trusted, wrong = np.arange(100) < 97, np.zeros(1, bool)
+    >>> doubt, certain = 0.0, False
+    >>> for number in range(1, 30):
+    ...     doubt, certain = raise_doubt(doubt, wrong, trusted, 0.25)
+    ...     if certain:
+    ...         break
+    >>> number
+    6
+    >>> raise_doubt(doubt, np.ones(20, bool), trusted, 0.25)
+    (0.0, False)
+    """
+    expected = (trusted_agrees.sum() + 1) / (len(trusted_agrees) + 2)
+    tolerated = 1 - (expected - tolerance)
+    if len(trusted_agrees) < MIN_TRUSTED or len(agrees) == 0 or tolerated >= 1:
+        return doubt, False
+    feared = (1 + tolerated) / 2
+    wrong = int((~agrees).sum())
+    gain = wrong * math.log(feared / tolerated) + (len(agrees) - wrong) * math.log((1 - feared) / (1 - tolerated))
+    wealth = max(doubt, 0.0) + gain
+    return min(max(wealth, 0.0), BAR), wealth >= BAR

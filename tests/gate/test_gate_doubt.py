@@ -1,0 +1,61 @@
+"""Wrong rows that come one at a time are seen after a handful; honest ones practically never."""
+
+import numpy as np
+import pytest
+
+from dripstone.gate.doubt import BAR, raise_doubt
+
+
+def stream(agreement: float, trusted: np.ndarray, batches: int, rows: int, seed: int) -> int | None:
+    """The batch at which doubt is beyond reasonable, None if never."""
+    draw = np.random.default_rng(seed)
+    doubt = 0.0
+    for number in range(1, batches + 1):
+        doubt, certain = raise_doubt(doubt, draw.random(rows) < agreement, trusted, 0.25)
+        if certain:
+            return number
+    return None
+
+
+@pytest.mark.parametrize("known", [0.99, 0.9, 0.75, 0.6])
+def test_honest_rows_are_never_doubted(known):
+    trusted = np.arange(1000) < 1000 * known
+    assert all(stream(known, trusted, 2000, rows, seed) is None for rows in (1, 3) for seed in range(3))
+
+
+def test_rows_as_bad_as_is_tolerated_are_doubted_as_seldom_as_promised():
+    trusted = np.arange(100_000) < 90_000
+    runs = [stream(0.65, trusted, 3000, 1, seed) or 3000 for seed in range(60)]
+    assert np.mean(runs) >= 100
+
+
+@pytest.mark.parametrize(("known", "most"), [(0.99, 6), (0.9, 8), (0.75, 15)])
+def test_wrong_rows_are_seen_after_a_handful(known, most):
+    trusted = np.arange(1000) < 1000 * known
+    assert stream(0.0, trusted, 100, 1, 0) <= most
+
+
+def test_half_wrong_rows_are_seen():
+    assert all(stream(0.5, np.arange(1000) < 970, 300, 2, seed) is not None for seed in range(20))
+
+
+def test_doubt_is_bounded_and_honest_rows_end_it():
+    trusted, wrong, right = np.ones(100, bool), np.zeros(1, bool), np.ones(1, bool)
+    doubt = 0.0
+    for _ in range(50):
+        doubt, _ = raise_doubt(doubt, wrong, trusted, 0.25)
+    assert doubt == BAR
+    doubt, certain = raise_doubt(doubt, right, trusted, 0.25)
+    assert not certain
+    assert 0 < doubt < BAR
+    assert raise_doubt(doubt, np.ones(20, bool), trusted, 0.25) == (0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("agrees", "trusted", "tolerance"),
+    [(0, 100, 0.25), (5, 19, 0.25), (5, 100, 0.99)],
+    ids=["no row", "few trusted", "all is tolerated"],
+)
+def test_nothing_to_doubt_by(agrees, trusted, tolerance):
+    found = raise_doubt(1.5, np.zeros(agrees, bool), np.arange(trusted) < 0.9 * trusted, tolerance)
+    assert found == (1.5, False)

@@ -1,0 +1,82 @@
+"""Wrong rows that would hide: among rows that wait, one at a time, behind gigantic weights."""
+
+import numpy as np
+import pytest
+
+from learner_samples import blobs, book_of, live_rows, make, quarantined
+
+
+def wrong(count, seed, label="b"):
+    return [{**row, "label": label, "id": f"wrong-{seed}-{i}"} for i, row in enumerate(blobs(count, seed, "a"))]
+
+
+def named(rows, name):
+    return [{**row, "id": f"{name}-{i}"} for i, row in enumerate(rows)]
+
+
+def poisoned(learner):
+    """Wrong rows that are learned, trusted or wait."""
+    learned = [row.id for role in ("train", "held_out") for row in live_rows(learner, role)]
+    return [name for name in [*learned, *(item.row.id for item in book_of(learner).pending)] if "wrong" in name]
+
+
+@pytest.fixture
+def learner(tmp_path):
+    return _with_ids(tmp_path)
+
+
+def _with_ids(folder, settings=None):
+    learner = make(folder, {"task.id": "id", **(settings or {})})
+    rows = [{**row, "w": 1.0} for row in blobs(150, seed=0)]
+    assert learner.update(named(rows, "first")).promoted
+    return learner
+
+
+def test_what_contradicts_does_not_wait_where_no_gain_was_measured(learner):
+    batch = named(blobs(40, seed=1), "right") + wrong(12, 2)
+    update = learner.update(batch, gate="better")
+    assert update.verdict == "undecided"
+    assert "12 of 92 rows contradict the live version" in update.reason
+    assert poisoned(learner) == []
+    waiting = {item.row.id for item in book_of(learner).pending}
+    assert waiting
+    assert all(name.startswith("right") for name in waiting)
+    assert all(item.row.role == "train" for item in book_of(learner).pending)
+    assert learner.update(named(blobs(120, seed=3, labels="abc"), "new"), gate="better").promoted
+    assert poisoned(learner) == []
+
+
+def test_a_held_out_row_that_contradicts_does_not_wait(learner):
+    for seed in range(200, 260):
+        update = learner.update(wrong(1, seed))
+        if "held out" in update.reason:
+            break
+    assert update.verdict == "undecided"
+    assert update.examples.pending == 0
+    assert "1 of 1 rows contradict the live version" in update.reason
+    assert len(quarantined(learner)) >= 1
+
+
+def test_wrong_rows_one_at_a_time_are_refused_after_a_handful(learner):
+    verdicts = [learner.update(wrong(1, seed)).verdict for seed in range(300, 330)]
+    assert verdicts.count("promoted") <= 6
+    assert set(verdicts[8:]) == {"refused"}
+    assert "row after row" in learner.log()[0].reason
+    assert learner.update(named(blobs(20, 400), "honest")).promoted
+    assert book_of(learner).doubt == 0.0
+
+
+def test_honest_rows_that_contradict_no_more_than_usual_wait(learner):
+    update = learner.update(named(blobs(2, seed=5, labels="ab"), "few"), settings={"gate.minimum": 500})
+    assert update.verdict == "undecided"
+    assert update.examples.pending == 4
+
+
+def test_rows_of_gigantic_weight_do_not_silence_the_others(tmp_path):
+    learner = _with_ids(tmp_path, {"task.weight": "w"})
+    heavy = [{**row, "w": 1000.0} for row in named(blobs(30, seed=1, labels="a"), "heavy")]
+    assert learner.update([{**row, "w": 1.0} for row in named(blobs(60, seed=2), "light")] + heavy).promoted
+    update = learner.update([{**row, "w": 1.0} for row in named(blobs(90, seed=3, labels="abc"), "new")])
+    assert update.promoted
+    assert update.reason.startswith("gain proven")
+    assert np.isfinite(update.evidence.wealth)
