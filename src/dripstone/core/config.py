@@ -91,15 +91,18 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Count = 0
 
 
+ShareOrNone = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a candidate must keep besides; None asks nothing. One that does not waits: its rows stay pending.
 
-    negative_flips : share of trusted rows that may turn from right to wrong.
+    negative_flips : share of held-out rows that may turn from right to wrong.
     calibration_error : expected calibration error on held-out rows. latency_ratio : time of a row over the champion's.
     """
 
-    negative_flips: Share | None = None
-    calibration_error: Share | None = None
+    negative_flips: ShareOrNone | None = None
+    calibration_error: ShareOrNone | None = None
     latency_ratio: Positive | None = None
 
 

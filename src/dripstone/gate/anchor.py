@@ -16,10 +16,12 @@ import math
 
 import numpy as np
 
+from dripstone.gate.evidence import relative_weights
+
 STANDARD_ERRORS = 2.0
 
 
-def is_new_best(gains: np.ndarray, restricted: np.ndarray, weights: np.ndarray | None = None) -> bool:
+def is_new_best(gains: np.ndarray, restricted_gain: float | None, weights: np.ndarray | None = None) -> bool:
     """Whether a promoted candidate takes the anchor's place.
 
     Parameters
@@ -27,21 +29,22 @@ def is_new_best(gains: np.ndarray, restricted: np.ndarray, weights: np.ndarray |
     gains : numpy.ndarray
         [rows] the candidate's score less the anchor's, on trusted and fresh rows; a label that the anchor does not know
         counts as wrong.
-    restricted : numpy.ndarray
-        [some rows] the same on rows of labels that both know, restricted to those labels: what was gained on new labels
-        must not pay for old ones.
+    restricted_gain : float or None
+        Its mean on the rows of labels that both know, restricted to those labels, None where there are none: what was
+        gained on new labels must not pay for old ones.
     weights : numpy.ndarray, optional
-        [rows] of the first.
+        [rows], not negative.
 
     Examples
     --------
     >>> ahead, hardly = np.repeat([1.0, 0.0], [9, 91]), np.repeat([1.0, 0.0], [1, 99])
-    >>> is_new_best(ahead, ahead), is_new_best(hardly, hardly), is_new_best(ahead, -hardly)
+    >>> is_new_best(ahead, 0.09), is_new_best(hardly, 0.01), is_new_best(ahead, -0.01)
     (True, False, False)
     """
-    if len(gains) == 0 or (len(restricted) and restricted.mean() < 0):
+    if len(gains) == 0 or (restricted_gain is not None and restricted_gain < 0):
         return False
-    heavy = np.ones(len(gains)) if weights is None else weights
+    relative = relative_weights(weights)
+    heavy = np.ones(len(gains)) if relative is None else relative
     if not heavy.sum():
         return False
     mean = float(np.average(gains, weights=heavy))

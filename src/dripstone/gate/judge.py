@@ -94,7 +94,9 @@ def judge(
     counting = answers.counting()
     steady = config.mode == "steady" and counting >= config.minimum and gain is not None and gain >= 0
     verdict, reason = _decide(evidence, harm, flips, broken, len(trusted), steady=steady, config=config)
-    if verdict == "undecided" and not broken:
+    if verdict == "undecided" and broken:
+        evidence = msgspec.structs.replace(evidence, rows_needed=None)  # rows do not mend what a limit holds back
+    elif verdict == "undecided":
         evidence = _with_missing(evidence, counting, config)
         reason = reasons.undecided(counting, gain, evidence, config)
     return Judgement(
@@ -159,7 +161,8 @@ def _with_missing(evidence: Evidence, counting: int, config: GateConfig) -> Evid
 def _is_best(answers: Answers, metric: str) -> bool:
     best = answers.anchor or answers.champion
     gains = answers.candidate.scores(metric) - best.marks.scores(metric)
-    return is_new_best(gains, best.gains(metric), answers.weights)
+    known = answers.select(np.flatnonzero(best.known))
+    return is_new_best(gains, known.mean(best.gains(metric)), answers.weights)
 
 
 def _metrics(answers: Answers, fresh: Answers, metric: str, latency_ms: tuple[float, float] | None) -> MetricsPair:

@@ -74,7 +74,7 @@ def squared_error_scores(predictions: np.ndarray, targets: np.ndarray, scale: fl
     for values in (predictions, targets):
         if not np.isfinite(values).all():
             raise _out_of_bounds("a prediction or target", float(values[~np.isfinite(values)][0]))
-    return 1.0 - np.minimum(((predictions - targets) / scale) ** 2, 1.0)
+    return 1.0 - (np.minimum(np.abs(predictions - targets), scale) / scale) ** 2
 
 
 def _out_of_bounds(what: str, value: float) -> ModelError:

@@ -84,9 +84,14 @@ def find_thefts(targets: np.ndarray, right: np.ndarray, answers: np.ndarray, kno
     labels, totals = np.unique(answer[answer >= known], return_counts=True)
     cases += [Theft(int(label), None, int(n), len(old)) for label, n in zip(labels, totals, strict=True)]
     found: dict[int, Theft] = {}
-    for case in cases:
-        tolerated = margin if case.old is None else CLASS_SHARE
-        by_chance = 1.0 - binomial_tail(case.taken - 1, case.rows, tolerated)
-        if by_chance <= SIGNIFICANCE / len(cases):
+    chances = [_by_chance(case, margin) for case in cases]
+    # A class that is taken from says more than all of them together.
+    for chance, case in sorted(zip(chances, cases, strict=True), key=lambda pair: (pair[1].old is None, pair[0])):
+        if chance <= SIGNIFICANCE / len(cases):
             found.setdefault(case.label, case)
     return list(found.values())
+
+
+def _by_chance(case: Theft, margin: float) -> float:
+    """P(at least as many are taken), where just as many are as is tolerated."""
+    return 1.0 - binomial_tail(case.taken - 1, case.rows, margin if case.old is None else CLASS_SHARE)

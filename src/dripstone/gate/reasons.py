@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -167,4 +166,4 @@ def number(value: float) -> str:
     >>> number(212.3), number(1.5e9)
     ('212', '1.5e+09')
     """
-    return f"{value:.1e}" if value >= 1e5 else f"{math.floor(value)}"
+    return f"{value:.1e}" if value >= 1e5 else f"{value:.0f}"

@@ -93,11 +93,12 @@ class Batch:
         """Whether any row came with this batch, or was admitted by a person since the last one."""
         return any(row.origin is None or (row.admitted and not row.heard) for row in self.rows)
 
-    def set_aside(self, label: Label, reason: str) -> None:
-        """Quarantine the rows of a label, but for those that a person admitted."""
+    def set_aside(self, label: Label, reason: str, *, arrived: bool = False) -> None:
+        """Quarantine the rows of a label, or those that came with this batch; not what a person admitted."""
         self.notes.append(reason)
         for row in self.rows:
-            if row.example.target == label and not row.admitted:
+            asked = not row.admitted and row.quarantined is None and (row.origin is None or not arrived)
+            if row.example.target == label and asked:
                 row.quarantined = reason
 
     def fingerprint(self) -> str:

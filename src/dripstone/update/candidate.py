@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dripstone.core.config import Config
-from dripstone.core.errors import UsageError
+from dripstone.core.errors import DivergedError, UsageError
 from dripstone.core.events import Event, Trained
 from dripstone.core.examples import Example
 from dripstone.core.fork import fork
@@ -121,6 +121,11 @@ def train_candidate(
     if selection.method == "adamw":
         replayed = len(replay)
         yield from _loop(model, names, selection, task, rows, features, replay, config)
+    if not (torch.isfinite(model.head.weight).all() and torch.isfinite(model.head.bias).all()):
+        raise DivergedError(
+            "the output layer holds numbers that are not finite",
+            remedy="mend rows or model so that every feature is finite",
+        )
     spent = time.process_time() - began
     yield Trained(str(selection), spent)
     return Candidate(

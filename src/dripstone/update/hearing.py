@@ -95,7 +95,8 @@ def hear(
     asked = targets[: len(fresh_rows)]
     mine = mark(head_logits(champion.model, champion_features), _within(asked, champion.task))
     answered = np.concatenate([mine.answers >= 0, kept.probability > 0])
-    if (answered & (marked.answers < 0)).any():
+    lost = marked.answers < 0
+    if (answered & lost).any() or (len(lost) and lost.all()):
         raise DivergedError(
             "the candidate gives no finite number where the live version does", remedy="lower train.learning_rate"
         )

@@ -71,13 +71,14 @@ def find_nonsense(
     batch.doubt, certain = raise_doubt(batch.doubt, news, opinion.trusted_agrees, tolerance)
     if certain:
         return _rows(batch, arrived), reasons.doubt(opinion.trusted_agrees)
-    for asked in (arrived & known, unadmitted & known):
+    for asked, new_alone in ((arrived, True), (unadmitted, False)):
+        active = np.array([row.quarantined is None for row in batch.rows], dtype=bool) & asked & known
         unsound = class_sense(
-            opinion.targets[asked], opinion.agrees[asked], opinion.trusted_targets, opinion.trusted_agrees, tolerance
+            opinion.targets[active], opinion.agrees[active], opinion.trusted_targets, opinion.trusted_agrees, tolerance
         )
         for code, sense in unsound.items():
             label = champion.task.labels[code]
-            batch.set_aside(label, reasons.class_nonsense(label, sense))
+            batch.set_aside(label, reasons.class_nonsense(label, sense), arrived=new_alone)
     return None
 
 
@@ -118,8 +119,9 @@ def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, con
     fresh, labels = hearing.fresh, hearing.labels
     targets, answers, right = hearing.targets, hearing.marked.answers, hearing.marked.right
     why: dict[int, str] = {}
-    for code in unlearned_labels(targets[:fresh], right[:fresh], known):
-        why[code] = reasons.unlearned(labels[code])
+    if known:  # a first version may be poor: there is nothing better
+        unlearned = unlearned_labels(targets[:fresh], right[:fresh], known)
+        why |= {code: reasons.unlearned(labels[code]) for code in unlearned}
     before = hearing.answers.champion.marks.right[fresh:]
     for theft in find_thefts(targets[fresh:], before, answers[fresh:], known, config.gate.margin):
         old = None if theft.old is None else labels[theft.old]
