@@ -58,7 +58,7 @@ def test_init_in_the_working_directory(tmp_path, dripstone, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = dripstone("init", ".", *INIT)
     assert (found.code, found.err) == (0, "next: dripstone update FILE\n")
-    assert dripstone("verify").out == "sound: 1 version, every byte as it was written, every certificate as it was earned\n"
+    assert dripstone("verify").out == "sound: 1 version, every byte as written, every certificate as earned\n"
 
 
 def test_update_promotes(project, dripstone):

@@ -21,7 +21,7 @@ def command(ctx: click.Context, format: str) -> None:
 
         problems = list(audit(repository, config))
     number = len(repository.versions())
-    sound = f"sound: {count(number, 'version')}, every byte as it was written, every certificate as it was earned"
+    sound = f"sound: {count(number, 'version')}, every byte as written, every certificate as earned"
     human = "\n".join(map(plain, problems)) or sound
     Output(format).data({"sound": not problems, "versions": number, "problems": problems}, human)
     ctx.exit(2 if problems else 0)
