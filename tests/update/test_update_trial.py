@@ -27,7 +27,7 @@ def spy(patch, name, seen):
 def test_the_rebuilt_candidate_is_the_trained_one_bit_for_bit(tmp_path, monkeypatch):
     trained_models, rebuilt = [], []
     real = store_candidate
-    monkeypatch.setattr(flow, "store_candidate", lambda *args: trained_models.append(args[2].model) or real(*args))
+    monkeypatch.setattr(flow, "store_candidate", lambda *args: trained_models.append(args[1].model) or real(*args))
     spy(monkeypatch, "checkout", rebuilt)
     learner = make(tmp_path, {"gate.mode": "off"}, model=mlp(2, (8,), 64))
     for seed, selection in enumerate(("head", "suffix:1", "full", "head@adamw", "head")):

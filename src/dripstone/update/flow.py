@@ -25,8 +25,9 @@ from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
 from dripstone.train.closed_form import Statistics
 from dripstone.update import training_state
+from dripstone.update.attempt import Attempt
 from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
-from dripstone.update.candidate import Candidate, Encoding, choose_selection, encode_batch, train_candidate
+from dripstone.update.candidate import Candidate, choose_selection, encode_batch, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.meter import Meter
@@ -149,8 +150,9 @@ def _learn(
     repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
     encoding = yield from encode_batch(champion, selection, batch)
-    if not _asks(config, start):
-        return (yield from _contend(repository, config, champion, selection, batch, encoding, start))
+    attempt = Attempt(repository, config, champion, selection, batch, encoding, start)
+    if not attempt.asks:
+        return (yield from _contend(attempt))
     with start.meter.gate():
         opinion = ask_champion(champion, batch, encoding, start.state)
         found = find_nonsense(champion, batch, opinion, config)
@@ -159,7 +161,7 @@ def _learn(
         for row in rows:
             row.quarantined = reason
         return Outcome("refused", reason, keep_rows=True)
-    outcome = yield from _contend(repository, config, champion, selection, batch, encoding, start)
+    outcome = yield from _contend(attempt)
     if outcome.verdict == "undecided" and not outcome.gained():
         dispute(batch, opinion)
     return outcome
@@ -169,26 +171,19 @@ def _only_held_out() -> Outcome:
     return Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
 
 
-def _contend(
-    repository: Repository,
-    config: Config,
-    champion: Champion,
-    selection: Selection,
-    batch: Batch,
-    encoding: Encoding,
-    start: Start,
-) -> Generator[Event, None, Outcome]:
+def _contend(attempt: Attempt) -> Generator[Event, None, Outcome]:
     """Train and try a candidate, again without new labels that make no sense, until the gate has judged one."""
+    batch, start = attempt.batch, attempt.start
     if not batch.training() and not batch.notes:
         return _only_held_out()
     whole = start.state
     try:
         while batch.training():
             start.state = training_state.without_rows(whole, batch.corrected())
-            candidate = yield from _train(repository, config, champion, selection, batch, encoding, start)
+            candidate = yield from _train(attempt)
             if start.dry_run:
                 return Outcome("undecided", "dry run: trained, not judged, nothing changed", candidate)
-            outcome = yield from _try(repository, config, champion, candidate, batch, encoding, start)
+            outcome = yield from _try(attempt, candidate)
             if outcome is not None:
                 return outcome
     except DivergedError as error:
@@ -196,43 +191,28 @@ def _contend(
     return Outcome("refused", reasons.nothing_left(batch.notes), keep_rows=True)
 
 
-def _asks(config: Config, start: Start) -> bool:
-    return config.gate.mode != "off" and not start.dry_run
+def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
+    champion, batch, state = attempt.champion, attempt.batch, attempt.start.state
+    statistics = _statistics(attempt.repository, champion, attempt.selection, state, batch.corrected())
+    replay = [row.example() for row in state.replay]
+    return (
+        yield from train_candidate(
+            champion, attempt.selection, attempt.encoding, batch, replay, statistics, attempt.config
+        )
+    )
 
 
-def _train(
-    repository: Repository,
-    config: Config,
-    champion: Champion,
-    selection: Selection,
-    batch: Batch,
-    encoding: Encoding,
-    start: Start,
-) -> Generator[Event, None, Candidate]:
-    statistics = _statistics(repository, champion, selection, start.state, batch.corrected())
-    replay = [row.example() for row in start.state.replay]
-    return (yield from train_candidate(champion, selection, encoding, batch, replay, statistics, config))
-
-
-def _try(
-    repository: Repository,
-    config: Config,
-    champion: Champion,
-    candidate: Candidate,
-    batch: Batch,
-    encoding: Encoding,
-    start: Start,
-) -> Generator[Event, None, Outcome | None]:
+def _try(attempt: Attempt, candidate: Candidate) -> Generator[Event, None, Outcome | None]:
     """Store the candidate, hear it, and ask the gate; None if new labels were set aside, so that it is trained anew."""
-    stored = store_candidate(repository, champion, candidate, batch)
+    stored = store_candidate(attempt, candidate)
     yield events.Stored(stored.version, stored.delta_bytes)
-    with start.meter.gate():
-        model = rebuild(repository, champion, stored)
-        hearing = hear_candidate(repository, champion, candidate, model, batch, encoding, start.state)
-        if _asks(config, start) and set_aside_new_labels(champion, hearing, batch, config):
+    with attempt.start.meter.gate():
+        model = rebuild(attempt, stored)
+        hearing = hear_candidate(attempt, candidate, model)
+        if attempt.asks and set_aside_new_labels(attempt.champion, hearing, attempt.batch, attempt.config):
             return None
-        judgement = judge_candidate(config, champion, model, hearing, start)
-    return conclude(repository, config, champion, candidate, stored, batch, hearing, judgement, start)
+        judgement = judge_candidate(attempt, model, hearing)
+    return conclude(attempt, candidate, stored, hearing, judgement)
 
 
 def _statistics(

@@ -10,119 +10,103 @@ from torch import nn
 
 from dripstone.checkout import checkout
 from dripstone.core.bits import to_raw
-from dripstone.core.config import Config
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
 from dripstone.gate.judge import Judgement, judge
 from dripstone.store.ledger import PageRow
-from dripstone.store.repository import Repository, StoredVersion
+from dripstone.store.repository import StoredVersion
 from dripstone.store.state import TrainingState
 from dripstone.train.features import latency_ms
 from dripstone.update import training_state
-from dripstone.update.batch import Batch
-from dripstone.update.candidate import Candidate, Encoding
-from dripstone.update.champion import Champion
-from dripstone.update.commit import Outcome, Start
+from dripstone.update.attempt import Attempt
+from dripstone.update.candidate import Candidate
+from dripstone.update.commit import Outcome
 from dripstone.update.hearing import Hearing, contestant, hear, load_anchor
 from dripstone.update.training_state import Heard
 
 LATENCY_ROWS = 64
 
 
-def store_candidate(repository: Repository, champion: Champion, candidate: Candidate, batch: Batch) -> StoredVersion:
+def store_candidate(attempt: Attempt, candidate: Candidate) -> StoredVersion:
     """Write the candidate as a delta against the champion."""
+    champion = attempt.champion
     model: nn.Module = candidate.model  # type: ignore[assignment]
     parent: nn.Module = champion.model  # type: ignore[assignment]
-    manifest = repository.manifest(champion.version)
-    return repository.write_version(
+    manifest = attempt.repository.manifest(champion.version)
+    return attempt.repository.write_version(
         spec=manifest.spec,
         assets={},
         task=manifest.task,
         labels=list(candidate.task.labels),
         parent=champion.version,
         selection=str(candidate.selection),
-        data=batch.fingerprint(),
+        data=attempt.batch.fingerprint(),
         tensors={name: to_raw(tensor) for name, tensor in changed_tensors(model, parent).items()},
     )
 
 
-def rebuild(repository: Repository, champion: Champion, stored: StoredVersion) -> Model:
+def rebuild(attempt: Attempt, stored: StoredVersion) -> Model:
     """The candidate as its stored bits give it, sharing what has not changed with the champion."""
-    parent: nn.Module = champion.model  # type: ignore[assignment]
-    return cast(Model, checkout(repository, stored.version, (champion.version, parent)))
+    parent: nn.Module = attempt.champion.model  # type: ignore[assignment]
+    return cast(Model, checkout(attempt.repository, stored.version, (attempt.champion.version, parent)))
 
 
-def hear_candidate(
-    repository: Repository,
-    champion: Champion,
-    candidate: Candidate,
-    model: Model,
-    batch: Batch,
-    encoding: Encoding,
-    state: TrainingState,
-) -> Hearing:
+def hear_candidate(attempt: Attempt, candidate: Candidate, model: Model) -> Hearing:
     """Let the rebuilt candidate, the champion and the anchor answer the batch's held-out rows and the trusted ones."""
+    batch, state = attempt.batch, attempt.start.state
     rows = [PageRow.of(example, "held_out") for example in batch.fresh()]
-    features = encoding.of(batch.places(held_out=True))
+    features = attempt.encoding.of(batch.places(held_out=True))
     # Where the head alone has moved, the champion's features are the candidate's.
     shared = features if candidate.selection.name == "head" else None
     return hear(
-        champion,
+        attempt.champion,
         contestant(model, candidate.task, rows, shared, state),
-        load_anchor(repository, champion, state, rows, features),
+        load_anchor(attempt.repository, attempt.champion, state, rows, features),
         state,
         rows,
         features,
     )
 
 
-def judge_candidate(config: Config, champion: Champion, model: Model, hearing: Hearing, start: Start) -> Judgement:
+def judge_candidate(attempt: Attempt, model: Model, hearing: Hearing) -> Judgement:
     """Ask the gate."""
     return judge(
         hearing.answers,
         hearing.fresh,
-        tested=start.book.tested,
-        config=config.gate,
-        metric=config.task.metric,
-        latency_ms=_latencies(config, champion, model, hearing),
+        tested=attempt.start.book.tested,
+        config=attempt.config.gate,
+        metric=attempt.config.task.metric,
+        latency_ms=_latencies(attempt, model, hearing),
     )
 
 
+def _latencies(attempt: Attempt, model: Model, hearing: Hearing) -> tuple[float, float] | None:
+    """Milliseconds a row of both, where a limit asks for them and there are rows to time."""
+    if attempt.config.gate.limits.latency_ratio is None or not hearing.rows:
+        return None
+    inputs = [row.example().inputs for row in hearing.rows[:LATENCY_ROWS]]
+    old, new = latency_ms([attempt.champion.model, model], inputs)
+    return old, new
+
+
 def conclude(
-    repository: Repository,
-    config: Config,
-    champion: Champion,
-    candidate: Candidate,
-    stored: StoredVersion,
-    batch: Batch,
-    hearing: Hearing,
-    judgement: Judgement,
-    start: Start,
+    attempt: Attempt, candidate: Candidate, stored: StoredVersion, hearing: Hearing, judgement: Judgement
 ) -> Outcome:
     """How the update ends, with the next training state if the candidate is promoted."""
     next_state = None
     if judgement.verdict == "promoted":
         # A champion that knows no label is nobody's best version.
-        best = judgement.new_best or not champion.task.labels
+        best = judgement.new_best or not attempt.champion.task.labels
         next_state = training_state.advance(
-            start.state,
-            config,
+            attempt.start.state,
+            attempt.config,
             stored.version,
-            repository.manifest(stored.version),
-            trained=[PageRow.of(example, "train") for example in batch.training()],
-            heard=_heard(hearing, start.state, stored.version if best else None),
+            attempt.repository.manifest(stored.version),
+            trained=[PageRow.of(example, "train") for example in attempt.batch.training()],
+            heard=_heard(hearing, attempt.start.state, stored.version if best else None),
             statistics=candidate.statistics if candidate.selection.name == "head" else None,
         )
     return Outcome(judgement.verdict, judgement.reason, candidate, stored, hearing, judgement, next_state)
-
-
-def _latencies(config: Config, champion: Champion, model: Model, hearing: Hearing) -> tuple[float, float] | None:
-    """Milliseconds a row of both, where a limit asks for them and there are rows to time."""
-    if config.gate.limits.latency_ratio is None or not hearing.rows:
-        return None
-    inputs = [row.example().inputs for row in hearing.rows[:LATENCY_ROWS]]
-    old, new = latency_ms([champion.model, model], inputs)
-    return old, new
 
 
 def _heard(hearing: Hearing, state: TrainingState, new_best: str | None) -> Heard:
