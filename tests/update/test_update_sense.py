@@ -66,6 +66,17 @@ def test_wrong_rows_one_at_a_time_are_refused_after_a_handful(learner):
     assert book_of(learner).doubt == 0.0
 
 
+def test_overweight_rows_do_not_wait_where_no_gain_was_measured(tmp_path):
+    learner = _with_ids(tmp_path, {"task.weight": "w"})
+    light = [{**row, "w": 1.0} for row in named(blobs(20, seed=1), "light")]
+    heavy = [{**row, "w": 5.0} for row in named(blobs(20, seed=2), "heavy")]
+    update = learner.update(light + heavy, gate="better")
+    assert update.verdict == "undecided"
+    assert "40 rows weigh more than four times the middle trusted row" in update.reason
+    assert {item.row.id.partition("-")[0] for item in book_of(learner).pending} == {"light"}
+    assert len(quarantined(learner)) == 40
+
+
 def test_honest_rows_that_contradict_no_more_than_usual_wait(learner):
     update = learner.update(named(blobs(2, seed=5, labels="ab"), "few"), settings={"gate.minimum": 500})
     assert update.verdict == "undecided"

@@ -110,12 +110,12 @@ def doubt(trusted_agrees: np.ndarray) -> str:
     )
 
 
-def disputed(agrees: np.ndarray, trusted_agrees: np.ndarray) -> str:
+def disputed(agrees: np.ndarray) -> str:
     """The reason of rows that contradict the live version in a batch that measured no gain.
 
     Examples
     --------
-    >>> print(disputed(np.arange(300) < 262, np.arange(400) < 390))
+    >>> print(disputed(np.arange(300) < 262))
     38 of 300 rows contradict the live version, more than its errors on trusted rows explain: these and the batch's
     held-out rows are quarantined ('dripstone data admit' if the world has changed)
     """
@@ -123,6 +123,17 @@ def disputed(agrees: np.ndarray, trusted_agrees: np.ndarray) -> str:
         f"{int((~agrees).sum())} of {len(agrees)} rows contradict the live version, more than its errors on trusted "
         f"rows explain: these and the batch's held-out rows are quarantined ({ADMIT})"
     )
+
+
+def too_heavy(rows: int) -> str:
+    """The reason of rows whose weight is beyond what the gate can weigh, in a batch that measured no gain.
+
+    Examples
+    --------
+    >>> too_heavy(3)
+    '3 rows weigh more than four times the middle trusted row: they are quarantined'
+    """
+    return f"{count(rows, 'row')} weigh more than four times the middle trusted row: they are quarantined"
 
 
 def unlearned(label: object) -> str:

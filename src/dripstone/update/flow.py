@@ -163,7 +163,7 @@ def _learn(
         return Outcome("refused", reason, keep_rows=True)
     outcome = yield from _contend(attempt)
     if outcome.verdict == "undecided" and not outcome.gained():
-        dispute(batch, opinion)
+        dispute(batch, opinion, start.state)
     return outcome
 
 

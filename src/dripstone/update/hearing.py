@@ -195,6 +195,10 @@ def _weights(rows: Sequence[PageRow], fresh: int) -> np.ndarray | None:
     weights = np.array([row.weight for row in rows], dtype=np.float64)
     if len(weights) == 0 or (weights[0] > 0 and (weights == weights[0]).all()):
         return None
-    positive = weights[fresh:][weights[fresh:] > 0]
-    unit = HEAVIEST * float(np.median(positive)) if len(positive) else 1.0
-    return np.minimum(weights / unit, 1.0)
+    return np.minimum(weights / heaviest(rows[fresh:]), 1.0)
+
+
+def heaviest(trusted: Sequence[PageRow]) -> float:
+    """The weight from which on rows count the same."""
+    positive = [row.weight for row in trusted if row.weight > 0]
+    return HEAVIEST * float(np.median(positive)) if positive else 1.0

@@ -20,7 +20,7 @@ from dripstone.update import training_state
 from dripstone.update.batch import Batch, BatchRow
 from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
-from dripstone.update.hearing import Hearing
+from dripstone.update.hearing import Hearing, heaviest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,25 +92,31 @@ def _rows(batch: Batch, asked: np.ndarray) -> list[BatchRow]:
     return [batch.rows[index] for index in np.flatnonzero(asked)]
 
 
-def dispute(batch: Batch, opinion: Opinion) -> None:
+def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
     """After an update that measured a loss, or measured nothing: what must not wait for the next one.
 
     Rows that wait are learned with the next update, whose gain may hide them. Where the batch contradicts the champion
     more often than the trusted rows do, the rows that contradict are quarantined; so are its other held-out rows, since
-    those that are left would all speak for the champion. Rows of labels that the champion does not know wait, and what
-    a person admitted waits as well.
+    those that are left would all speak for the champion. Rows that weigh more in training than they could weigh in the
+    judgement are quarantined as well. Rows of labels that the champion does not know wait, and what a person admitted
+    waits, too.
     """
     active = np.array([row.quarantined is None and not row.admitted for row in batch.rows], dtype=bool)
     asked = active & (opinion.targets >= 0)
     agrees = opinion.agrees[asked]
-    if not exceeds_chance(agrees, opinion.trusted_agrees):
-        return
-    reason = reasons.disputed(agrees, opinion.trusted_agrees)
+    if exceeds_chance(agrees, opinion.trusted_agrees):
+        held_out = np.array([row.held_out for row in batch.rows], dtype=bool)
+        _dispute(batch, asked & (held_out | ~opinion.agrees), reasons.disputed(agrees))
+    limit = heaviest(state.trusted) if state.trusted else np.inf
+    heavy = active & np.array([row.example.weight > limit for row in batch.rows], dtype=bool)
+    if heavy.any():
+        _dispute(batch, heavy, reasons.too_heavy(int(heavy.sum())))
+
+
+def _dispute(batch: Batch, rows: np.ndarray, reason: str) -> None:
     batch.notes.append(reason)
-    for index in np.flatnonzero(asked):
-        row = batch.rows[index]
-        if row.held_out or not opinion.agrees[index]:
-            row.disputed = reason
+    for row in _rows(batch, rows):
+        row.disputed = row.disputed or reason
 
 
 def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, config: Config) -> Sequence[Label]:
