@@ -90,12 +90,16 @@ def judging_entries(repository: Repository, versions: set[str]) -> dict[str, Log
     return found
 
 
+def last_certificate(repository: Repository, version: str) -> str | None:
+    """The name of the newest certificate of a version that is or was live; None where no entry names one."""
+    named = (entry.certificate for entry in repository.log.entries() if entry.version == version)
+    return next((certificate for certificate in named if certificate is not None), None)
+
+
 def certificate_of(repository: Repository, version: str) -> Certificate | None:
-    """What vouches for a version that is or was live, by its latest entry that names a certificate."""
-    for entry in repository.log.entries():
-        if entry.version == version and entry.certificate is not None:
-            return repository.read_certificate(version, entry.certificate)
-    return None
+    """What vouches for a version that is or was live, if anything."""
+    name = last_certificate(repository, version)
+    return None if name is None else repository.read_certificate(version, name)
 
 
 def anchor_of(repository: Repository, version: str) -> str:

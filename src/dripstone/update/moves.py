@@ -14,7 +14,7 @@ from dripstone.store.certificates import NO_FILE
 from dripstone.store.ledger import Book, PendingRow, QuarantineGroup
 from dripstone.store.repository import Repository
 from dripstone.update.bookkeeping import without_places
-from dripstone.update.lineage import Place, ancestors, learned_places, read_rows
+from dripstone.update.lineage import Place, ancestors, last_certificate, learned_places, read_rows
 
 
 def revert(repository: Repository, version: str | None = None) -> LogEntry:
@@ -39,7 +39,7 @@ def revert(repository: Repository, version: str | None = None) -> LogEntry:
             kind="usage.never_live",
         )
     reason = f"back to {target[:12]} from {head.version[:12]}"
-    return _move(repository, head, target, "revert", reason, _last_certificate(repository, target))
+    return _move(repository, head, target, "revert", reason, last_certificate(repository, target))
 
 
 def promote(repository: Repository, version: str, reason: str) -> LogEntry:
@@ -117,12 +117,6 @@ def _is_certified(repository: Repository, entry: LogEntry) -> bool:
             raise
         return False
     return True
-
-
-def _last_certificate(repository: Repository, version: str) -> str | None:
-    """The newest certificate of a version, None if it was live only before there were certificates."""
-    certificates = (entry.certificate for entry in repository.log.entries() if entry.version == version)
-    return next((certificate for certificate in certificates if certificate is not None), None)
 
 
 def _live_before(repository: Repository, head: LogEntry) -> str:

@@ -72,11 +72,10 @@ def read_certificate(repository: Repository, version: str) -> dict[str, Any] | N
     """The certificate of a version that is or was live, as plain values; None where there is none."""
     import msgspec
 
-    for entry in repository.log.entries():
-        if entry.version == version and entry.certificate is not None:
-            found: dict[str, Any] = msgspec.to_builtins(repository.read_certificate(version, entry.certificate))
-            return found
-    return None
+    from dripstone.update.lineage import certificate_of
+
+    found: dict[str, Any] | None = msgspec.to_builtins(certificate_of(repository, version))
+    return found
 
 
 def read_version(repository: Repository, version: str) -> dict[str, Any]:
