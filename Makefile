@@ -24,9 +24,11 @@ bench: $(READY) $(ENCODER)
 	$(BIN)/python -m bench.digits
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.kill --times 40
+	$(BIN)/python -m bench.gate --quick
 ifdef DATA
 	$(BIN)/python -m bench.clinc --data $(DATA)
 	$(BIN)/python -m bench.head --data $(DATA)
+	$(BIN)/python -m bench.poison --data $(DATA)
 endif
 
 # The pinned versions come first, so that the package's own ranges install nothing more.

@@ -159,7 +159,7 @@ def _with_missing(evidence: Evidence, counting: int, config: GateConfig) -> Evid
 
 
 def _is_best(answers: Answers, metric: str) -> bool:
-    best = answers.anchor or answers.champion
+    best = answers.best
     gains = answers.candidate.scores(metric) - best.marks.scores(metric)
     known = answers.select(np.flatnonzero(best.known))
     return is_new_best(gains, known.mean(best.gains(metric)), answers.weights)

@@ -112,7 +112,7 @@ def conclude(
 def _heard(hearing: Hearing, state: TrainingState, new_best: str | None) -> Heard:
     """The hearing in the order of a state, old trusted rows first; ``new_best`` is the candidate where it is one."""
     order = np.concatenate([np.arange(hearing.fresh, len(hearing.rows)), np.arange(hearing.fresh)])
-    best = hearing.answers.anchor or hearing.answers.champion
+    best = hearing.answers.best
     mine = hearing.answers.candidate
     return Heard(
         rows=[hearing.rows[index] for index in order],
