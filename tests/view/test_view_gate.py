@@ -18,6 +18,11 @@ def test_status_says_who_vouches_and_what_alpha_is_left(project, dripstone):
     assert (status["tested"], status["alpha"], status["alpha_spent"]) == (1, 0.05, 0.025)
 
 
+def test_a_gate_that_was_off_vouches_for_nothing(project, dripstone):
+    dripstone("-C", project, "update", write_csv(project.parent / "d.csv", blobs(60, "d", 3)), "--gate", "off")
+    assert "vouched for  nobody, the gate was off" in dripstone("-C", project, "show").out
+
+
 def test_an_update_shows_fresh_rows_flips_and_the_gates_cost(project, dripstone):
     found = dripstone("-C", project, "update", write_csv(project.parent / "d.csv", blobs(60, "d", 3)))
     assert found.code == 0

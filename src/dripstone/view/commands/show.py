@@ -60,6 +60,8 @@ def voucher(certificate: dict[str, Any]) -> str:
         return f"{text}, against the gate or without it: {certificate['reason']}"
     if certificate["source"] == "first" or certificate["champion"] is None:
         return text
+    if certificate["rules"]["mode"] == "off":
+        return "nobody, the gate was off"
     text += f", on {certificate['fresh']['rows']:,} fresh and {certificate['trusted']['rows']:,} trusted rows"
     text += f", against {short(certificate['champion'])}"
     if certificate["anchor"] not in (None, certificate["champion"]):
