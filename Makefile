@@ -28,6 +28,7 @@ bench: $(READY) $(ENCODER)
 ifdef DATA
 	$(BIN)/python -m bench.clinc --data $(DATA)
 	$(BIN)/python -m bench.head --data $(DATA)
+	$(BIN)/python -m bench.gate_cost --data $(DATA)
 	$(BIN)/python -m bench.poison --data $(DATA)
 endif
 

@@ -60,6 +60,7 @@ class Bench:
         self.exam = Exam([label for _, label in corpus.test], [domains[label] for _, label in corpus.test])
         self.features = Features(text_classifier(encoder=encoder))
         self.test = self.features.of([text for text, _ in corpus.test])
+        self.features.of([text for texts in (corpus.train, corpus.extra) for found in texts.values() for text in found])
 
     def live(self, seed: int) -> Run:
         """One life, lived by Dripstone and by each peer."""
@@ -70,7 +71,7 @@ class Bench:
             subject = Dripstone(learner, self.test)
             results, ungated = self._play(subject, life, Path(folder) / "copies")
             traces = trace(learner, poison_of(life, results), len(life))
-        peers = {name: play(self._peer(name, life, seed), life, self.exam) for name in self.peers}
+        peers = self._play_peers(life, seed) if self.peers else {}
         if "no gate" in peers:
             peers["no gate"] = [ungated.get(place, result) for place, result in enumerate(peers["no gate"])]
         return Run(seed, results, traces, peers, time.process_time() - began)
@@ -86,13 +87,18 @@ class Bench:
             results.append(send(subject, sending, self.exam))
         return results, ungated
 
-    def _peer(self, name: str, life: Sequence[Sending], seed: int) -> Pupil:
+    def _play_peers(self, life: Sequence[Sending], seed: int) -> dict[str, list[Result]]:
+        features = self.features.branch()
+        features.of([row["input"] for sending in life for batch in sending.batches for row in batch.rows])
+        return {name: play(self._peer(name, life, features, seed), life, self.exam) for name in self.peers}
+
+    def _peer(self, name: str, life: Sequence[Sending], features: Features, seed: int) -> Pupil:
         if name == "replay":
-            return Replay(self.features, self.test, seed)
+            return Replay(features, self.test, seed)
         if name == "clearn":
             labels = {row["label"] for sending in life for batch in sending.batches for row in batch.rows}
-            return Clearn(self.features, self.test, seed, sorted(labels))
-        return ClosedForm(self.features, self.test, seed, self.random_features, asks=name == "accuracy >=")
+            return Clearn(features, self.test, seed, sorted(labels))
+        return ClosedForm(features, self.test, seed, self.random_features, asks=name == "accuracy >=")
 
 
 @dataclass(frozen=True, slots=True)

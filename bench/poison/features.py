@@ -18,6 +18,16 @@ class Features:
         self._model = model
         self._known: dict[str, torch.Tensor] = {}
 
+    def branch(self) -> Features:
+        """The same cache; what is added to one is not in the other.
+
+        A text's features depend in their last bits on the texts beside it, so lives that shared a cache would depend on
+        their order.
+        """
+        branch = Features(self._model)
+        branch._known = dict(self._known)
+        return branch
+
     def of(self, texts: Sequence[str]) -> torch.Tensor:
         """[rows, features] float32."""
         missing = sorted({text for text in texts if text not in self._known})
