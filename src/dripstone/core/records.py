@@ -128,8 +128,8 @@ class Metrics(msgspec.Struct, frozen=True):
     """
 
     accuracy: float | None = None
-    fresh_accuracy: float | None = None
     by_slice: dict[str, float] = {}
+    fresh_accuracy: float | None = None
     score: float | None = None
     calibration_error: float | None = None
     latency_ms: float | None = None
