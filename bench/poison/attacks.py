@@ -1,6 +1,11 @@
 """The attacks: what goes wrong on real streams. Each kind says which of its rows are poison.
 
 A function gets a generator of random numbers and the pools, and returns the batches that arrive.
+
+In five lives with no gate these did no harm once, so that a gate earns nothing by stopping them: half of the labels
+shuffled, duplicates flooded, a new label from one class, a trigger phrase, random text, another language, truncated
+text, stale copies, weight 1,000, wrong rows dribbled, and the two bad deltas, which are honest refreshes to a learner
+that keeps none. A tenth of the labels shuffled and all of them shuffled did so in one life each.
 """
 
 from __future__ import annotations
