@@ -91,7 +91,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Count = 0
 
 
-ShareOrNone = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+ShareOrZero = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,8 +101,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     calibration_error : expected calibration error on held-out rows. latency_ratio : time of a row over the champion's.
     """
 
-    negative_flips: ShareOrNone | None = None
-    calibration_error: ShareOrNone | None = None
+    negative_flips: ShareOrZero | None = None
+    calibration_error: ShareOrZero | None = None
     latency_ratio: Positive | None = None
 
 

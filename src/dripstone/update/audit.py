@@ -23,16 +23,13 @@ from dripstone.update import training_state
 from dripstone.update.certify import row_set
 from dripstone.update.champion import Champion, load_champion
 from dripstone.update.hearing import Contestant, Hearing, hear, load_anchor
-from dripstone.update.lineage import LEARNED_ROLES, read_rows
+from dripstone.update.lineage import learned_rows
 
 SLACK = 1e-3
 """Share of the rows whose answers may come out otherwise: another machine adds float32 numbers in another order."""
 
 ROUNDING = 1e-2
 """Relative difference of a wealth for the same reason; scores other than right and wrong are real numbers."""
-
-ROUNDING = 1e-2
-"""Relative difference of a wealth that float32 sums in another order may make."""
 
 
 @dataclass(slots=True)
@@ -89,11 +86,7 @@ def _hear_again(
     champion: Champion,
     features: _Features,
 ) -> Hearing:
-    page = repository.read_page(entry.page or "")
-    carried = [item for item in page.carried if item.role in LEARNED_ROLES]
-    origins = read_rows(repository, [(item.page, item.index) for item in carried])
-    learned = [PageRow.of(row.example(), item.role) for row, item in zip(origins, carried, strict=True)]
-    learned += [row for row in page.rows if row.role in LEARNED_ROLES]
+    learned = learned_rows(repository, entry.page or "")
     fresh = [row for row in learned if row.role == "held_out"]
     again = {row.id for row in learned}
     trusted = [row for row in _trusted_of(repository, config, champion.version) if row.id not in again]

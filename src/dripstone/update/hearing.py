@@ -94,12 +94,7 @@ def hear(
     kept, kept_anchor = training_state.marks_of(state)
     asked = targets[: len(fresh_rows)]
     mine = mark(head_logits(champion.model, champion_features), _within(asked, champion.task))
-    answered = np.concatenate([mine.answers >= 0, kept.probability > 0])
-    lost = marked.answers < 0
-    if (answered & lost).any() or (len(lost) and lost.all()):
-        raise DivergedError(
-            "the candidate gives no finite number where the live version does", remedy="lower train.learning_rate"
-        )
+    _check_numbers(marked, np.concatenate([mine.answers >= 0, kept.probability > 0]))
     rivals = [_rival(champion.task, _marks(mine, kept), logits, targets)]
     if anchor is not None:
         theirs = mark(head_logits(anchor.model, anchor.fresh), _within(asked, anchor.task))
@@ -114,6 +109,15 @@ def hear(
         weights=_weights(rows, len(fresh_rows)),
     )
     return Hearing(rows, len(fresh_rows), targets, task.labels, marked, answers, features)
+
+
+def _check_numbers(candidate: Marked, answered: np.ndarray) -> None:
+    """The candidate has an answer wherever the live version has one, and to some row at least."""
+    lost = candidate.answers < 0
+    if (answered & lost).any() or (len(lost) and lost.all()):
+        raise DivergedError(
+            "the candidate gives no finite number where the live version does", remedy="lower train.learning_rate"
+        )
 
 
 def contestant(

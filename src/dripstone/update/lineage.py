@@ -45,8 +45,11 @@ def read_rows(repository: Repository, places: Sequence[Place]) -> list[PageRow]:
 def page_rows(repository: Repository, version: str) -> list[PageRow]:
     """Rows that shaped or judged one version, with their roles; none for one that was not trained."""
     digest = repository.page_of(version)
-    if digest is None:
-        return []
+    return [] if digest is None else learned_rows(repository, digest)
+
+
+def learned_rows(repository: Repository, digest: str) -> list[PageRow]:
+    """Rows of a page that took part in its update: those it carried over, then the new ones, as in the batch."""
     page = repository.read_page(digest)
     carried = [item for item in page.carried if item.role in LEARNED_ROLES]
     origins = read_rows(repository, [(item.page, item.index) for item in carried])
