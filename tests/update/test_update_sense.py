@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dripstone.update.audit import audit
 from learner_samples import blobs, book_of, live_rows, make, quarantined
 
 
@@ -36,7 +37,7 @@ def test_what_contradicts_does_not_wait_where_no_gain_was_measured(learner):
     batch = named(blobs(40, seed=1), "right") + wrong(12, 2)
     update = learner.update(batch, gate="better")
     assert update.verdict == "undecided"
-    assert "12 of 92 rows contradict the live version" in update.reason
+    assert "rows that contradict the live version: 12 of 92" in update.reason
     assert poisoned(learner) == []
     waiting = {item.row.id for item in book_of(learner).pending}
     assert waiting
@@ -53,7 +54,7 @@ def test_a_held_out_row_that_contradicts_does_not_wait(learner):
             break
     assert update.verdict == "undecided"
     assert update.examples.pending == 0
-    assert "1 of 1 rows contradict the live version" in update.reason
+    assert "rows that contradict the live version: 1 of 1" in update.reason
     assert len(quarantined(learner)) >= 1
 
 
@@ -91,3 +92,38 @@ def test_rows_of_gigantic_weight_do_not_silence_the_others(tmp_path):
     assert update.promoted
     assert update.reason.startswith("gain proven")
     assert np.isfinite(update.evidence.wealth)
+
+
+def test_a_contested_batch_has_to_prove_its_gain(learner):
+    batch = named(blobs(40, seed=1, spread=0.1), "right") + wrong(6, 2)
+    update = learner.update(batch)
+    assert update.verdict == "undecided"
+    assert "takes a proof where labels contradict the live version beyond chance" in update.reason
+    assert "rows that contradict the live version: 6 of 86" in update.reason
+    assert poisoned(learner) == []
+    assert learner.update(named(blobs(60, seed=3), "next")).promoted
+    assert poisoned(learner) == []
+    assert list(audit(learner.repository, learner.config)) == []
+
+
+@pytest.fixture
+def unsure(tmp_path):
+    """A learner that is right on nine rows of ten: one row that contradicts is not beyond chance."""
+    learner = make(tmp_path, {"task.id": "id"})
+    assert learner.update(named(blobs(400, seed=0, spread=1.3), "first")).promoted
+    return learner
+
+
+def test_a_row_that_contradicts_alone_does_not_wait_where_no_gain_was_measured(unsure):
+    for seed in range(500, 560):
+        before = unsure.repository.log.head().version
+        update = unsure.update(wrong(1, seed), settings={"gate.minimum": 5000})
+        assert update.verdict in {"undecided", "refused"}
+        assert unsure.repository.log.head().version == before
+    assert poisoned(unsure) == []
+
+
+def test_a_row_that_agrees_alone_waits(unsure):
+    update = unsure.update([{"inputs": [2.0, 0.0], "label": "a", "id": "alone"}], settings={"gate.minimum": 5000})
+    assert update.verdict == "undecided"
+    assert [item.row.id for item in book_of(unsure).pending] == ["alone"]

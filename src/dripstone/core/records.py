@@ -204,7 +204,10 @@ class RowSet(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the gate was told when it judged: its settings, and how many candidates it had tested before."""
+    """What the gate was told when it judged: its settings, and how many candidates it had tested before.
+
+    ``contested`` says that the batch's labels contradicted the champion beyond chance.
+    """
 
     mode: Literal["steady", "better", "off"]
     alpha: float
@@ -214,6 +217,7 @@ class Rules(msgspec.Struct, frozen=True):
     metric: str
     tested: int
     limits: Limits = Limits()
+    contested: bool = False
 
 
 class Certificate(msgspec.Struct, frozen=True):

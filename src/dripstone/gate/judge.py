@@ -46,6 +46,7 @@ def judge(
     config: GateConfig,
     metric: str = "accuracy",
     latency_ms: tuple[float, float] | None = None,
+    contested: bool = False,
 ) -> Judgement:
     """Decide whether the candidate may replace the champion.
 
@@ -64,6 +65,9 @@ def judge(
         ``"accuracy"`` or ``"log_loss"``.
     latency_ms : tuple of float, optional
         Milliseconds that a row takes the champion and the candidate, where a limit asks for it.
+    contested : bool
+        Whether the batch's labels contradict the champion beyond chance. What is learned from them has to prove its
+        gain, also in mode steady: no loss measured says little where the loss may sit in a few classes.
 
     Raises
     ------
@@ -92,13 +96,14 @@ def judge(
         evidence = msgspec.structs.replace(evidence, alpha_spent=0.0, gain_at_least=0.0)
     gain = answers.mean(answers.gains(metric))
     counting = answers.counting()
-    steady = config.mode == "steady" and counting >= config.minimum and gain is not None and gain >= 0
+    enough = counting >= config.minimum and gain is not None and gain >= 0
+    steady = config.mode == "steady" and enough and not contested
     verdict, reason = _decide(evidence, harm, flips, broken, len(trusted), steady=steady, config=config)
     if verdict == "undecided" and broken:
         evidence = msgspec.structs.replace(evidence, rows_needed=None)  # rows do not mend what a limit holds back
     elif verdict == "undecided":
         evidence = _with_missing(evidence, counting, config)
-        reason = reasons.undecided(counting, gain, evidence, config)
+        reason = reasons.undecided(counting, gain, evidence, config, contested=contested)
     return Judgement(
         verdict=verdict,
         reason=reason,

@@ -63,7 +63,9 @@ def no_loss(flips: Flips, trusted: int) -> str:
     )
 
 
-def undecided(rows: int, gain: float | None, evidence: Evidence, config: GateConfig) -> str:
+def undecided(
+    rows: int, gain: float | None, evidence: Evidence, config: GateConfig, *, contested: bool = False
+) -> str:
     """Why nothing is decided yet, and what would decide it."""
     needed = evidence.rows_needed
     if config.mode == "steady" and rows < config.minimum:
@@ -72,6 +74,8 @@ def undecided(rows: int, gain: float | None, evidence: Evidence, config: GateCon
     if gain is None:
         return "there are no held-out rows to judge by yet; send more labelled rows"
     start = f"estimated gain {gain * 100:+.2f} points on {count(rows, 'held-out row')}, not proven"
+    if contested:
+        start += ", which takes a proof where labels contradict the live version beyond chance"
     if evidence.rows == 0:
         return f"{start}; none of them is fresh, and only fresh ones prove a gain: send more labelled rows"
     if needed is None:
@@ -110,18 +114,19 @@ def doubt(trusted_agrees: np.ndarray) -> str:
     )
 
 
-def disputed(agrees: np.ndarray) -> str:
-    """The reason of rows that contradict the live version in a batch that measured no gain.
+def disputed(agrees: np.ndarray, *, beyond_chance: bool) -> str:
+    """The reason of rows that contradict the live version in a batch that does not show that they are right.
 
     Examples
     --------
-    >>> print(disputed(np.arange(300) < 262))
-    38 of 300 rows contradict the live version, more than its errors on trusted rows explain: these and the batch's
-    held-out rows are quarantined ('dripstone data admit' if the world has changed)
+    >>> print(disputed(np.arange(300) < 262, beyond_chance=True))
+    rows that contradict the live version: 38 of 300, more than its errors on trusted rows explain; these and the
+    batch's held-out rows are quarantined ('dripstone data admit' if the world has changed)
     """
+    why = "more than its errors on trusted rows explain" if beyond_chance else "as wrong labels would"
     return (
-        f"{int((~agrees).sum())} of {len(agrees)} rows contradict the live version, more than its errors on trusted "
-        f"rows explain: these and the batch's held-out rows are quarantined ({ADMIT})"
+        f"rows that contradict the live version: {int((~agrees).sum())} of {len(agrees)}, {why}; these and the "
+        f"batch's held-out rows are quarantined ({ADMIT})"
     )
 
 

@@ -122,7 +122,14 @@ def _judge_again(config: Config, certificate: Certificate, hearing: Hearing) -> 
         minimum=rules.minimum,
         limits=rules.limits,
     )
-    return judge(hearing.answers, hearing.fresh, tested=rules.tested, config=gate, metric=rules.metric)
+    return judge(
+        hearing.answers,
+        hearing.fresh,
+        tested=rules.tested,
+        config=gate,
+        metric=rules.metric,
+        contested=rules.contested,
+    )
 
 
 def _differences(certificate: Certificate, hearing: Hearing, judgement: Judgement) -> Iterator[str]:

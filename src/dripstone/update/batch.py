@@ -50,7 +50,7 @@ class Batch:
 
     ``corrections`` holds ids that were learned with another label, other inputs or another weight, ``replaced`` pending
     rows whose id came again so, ``notes`` why some rows were set aside, ``doubt`` what rows of this and of earlier
-    batches say together (``gate.doubt``).
+    batches say together (``gate.doubt``), ``contested`` whether they contradict the champion beyond chance.
     """
 
     rows: list[BatchRow] = field(default_factory=list)
@@ -60,6 +60,7 @@ class Batch:
     replaced: list[PendingRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     doubt: float = 0.0
+    contested: bool = False
 
     def corrected(self) -> set[str]:
         """Ids whose learned row this batch replaces; a correction that is set aside replaces nothing."""

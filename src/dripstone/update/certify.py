@@ -22,13 +22,14 @@ def certify(
     hearing: Hearing,
     judgement: Judgement,
     tested: int,
+    contested: bool,
     number: int,
     time: str,
 ) -> Certificate:
     """The certificate of a judged candidate.
 
     ``anchor`` is the best version so far before the judgement, ``next_anchor`` the one after it; ``tested`` counts the
-    candidates before it, ``number`` is the log entry to come.
+    candidates before it, ``contested`` is the batch's, ``number`` is the log entry to come.
     """
     gate = config.gate
     return Certificate(
@@ -54,6 +55,7 @@ def certify(
             metric=config.task.metric,
             tested=tested,
             limits=gate.limits,
+            contested=contested,
         ),
         evidence=judgement.evidence,
         harm=judgement.harm,

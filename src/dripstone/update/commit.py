@@ -106,7 +106,7 @@ def commit(
         book, dropped = start.book, 0
     update = _report(champion, batch, start, outcome, book, dropped, None if silent else number)
     if not silent:
-        judged = _certify(repository, config, update, start, outcome)
+        judged = _certify(repository, config, update, batch, start, outcome)
         _append(repository, update, outcome.next_state, digest, book, judged, start.certificate)
         if update.promoted:
             repository.prune_states(keep=_recently_live(repository, config.store.keep_states))
@@ -115,7 +115,9 @@ def commit(
     return update
 
 
-def _certify(repository: Repository, config: Config, update: Update, start: Start, outcome: Outcome) -> str | None:
+def _certify(
+    repository: Repository, config: Config, update: Update, batch: Batch, start: Start, outcome: Outcome
+) -> str | None:
     """Write the certificate of a candidate that was judged, and return its name."""
     if outcome.stored is None or outcome.hearing is None or outcome.judgement is None:
         return None
@@ -131,6 +133,7 @@ def _certify(repository: Repository, config: Config, update: Update, start: Star
         hearing=outcome.hearing,
         judgement=outcome.judgement,
         tested=start.book.tested,
+        contested=batch.contested,
         number=update.number,
         time=update.time,
     )

@@ -31,7 +31,7 @@ from dripstone.update.candidate import Candidate, choose_selection, encode_batch
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.meter import Meter
-from dripstone.update.sense import ask_champion, dispute, find_nonsense, set_aside_new_labels
+from dripstone.update.sense import ask_champion, dispute, find_nonsense, is_contested, set_aside_new_labels
 from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
 
 
@@ -161,8 +161,10 @@ def _learn(
         for row in rows:
             row.quarantined = reason
         return Outcome("refused", reason, keep_rows=True)
+    batch.contested = is_contested(batch, opinion)
     outcome = yield from _contend(attempt)
-    if outcome.verdict == "undecided" and not outcome.gained():
+    steady = config.gate.mode == "steady"
+    if outcome.verdict == "undecided" and not (outcome.gained() and not (batch.contested and steady)):
         dispute(batch, opinion, start.state)
     return outcome
 

@@ -92,25 +92,38 @@ def _rows(batch: Batch, asked: np.ndarray) -> list[BatchRow]:
     return [batch.rows[index] for index in np.flatnonzero(asked)]
 
 
-def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
-    """After an update that measured a loss, or measured nothing: what must not wait for the next one.
+def is_contested(batch: Batch, opinion: Opinion) -> bool:
+    """Whether known labels contradict the champion more often than the trusted rows' do, beyond chance.
 
-    Rows that wait are learned with the next update, whose gain may hide them. Where the batch contradicts the champion
-    more often than the trusted rows do, the rows that contradict are quarantined; so are its other held-out rows, since
-    those that are left would all speak for the champion. Rows that weigh more in training than they could weigh in the
+    What a person admitted is not asked.
+    """
+    return exceeds_chance(opinion.agrees[_active(batch) & (opinion.targets >= 0)], opinion.trusted_agrees)
+
+
+def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
+    """After an update that proved nothing, or measured no gain: what must not wait for the next one.
+
+    Rows that wait are learned with the next update, whose gain may hide them. Where the batch is contested, or too
+    small to be so but in doubt, the rows that contradict are quarantined; so are its other held-out rows, since those
+    that are left would all speak for the champion. Rows that weigh more in training than they could weigh in the
     judgement are quarantined as well. Rows of labels that the champion does not know wait, and what a person admitted
     waits, too.
     """
-    active = np.array([row.quarantined is None and not row.admitted for row in batch.rows], dtype=bool)
+    active = _active(batch)
     asked = active & (opinion.targets >= 0)
-    agrees = opinion.agrees[asked]
-    if exceeds_chance(agrees, opinion.trusted_agrees):
+    against = asked & ~opinion.agrees
+    if against.any() and (batch.contested or batch.doubt > 0):
         held_out = np.array([row.held_out for row in batch.rows], dtype=bool)
-        _dispute(batch, asked & (held_out | ~opinion.agrees), reasons.disputed(agrees))
+        reason = reasons.disputed(opinion.agrees[asked], beyond_chance=batch.contested)
+        _dispute(batch, against | (asked & held_out), reason)
     limit = heaviest(state.trusted) if state.trusted else np.inf
     heavy = active & np.array([row.example.weight > limit for row in batch.rows], dtype=bool)
     if heavy.any():
         _dispute(batch, heavy, reasons.too_heavy(int(heavy.sum())))
+
+
+def _active(batch: Batch) -> np.ndarray:
+    return np.array([row.quarantined is None and not row.admitted for row in batch.rows], dtype=bool)
 
 
 def _dispute(batch: Batch, rows: np.ndarray, reason: str) -> None:

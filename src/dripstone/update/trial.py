@@ -77,6 +77,7 @@ def judge_candidate(attempt: Attempt, model: Model, hearing: Hearing) -> Judgeme
         config=attempt.config.gate,
         metric=attempt.config.task.metric,
         latency_ms=_latencies(attempt, model, hearing),
+        contested=attempt.batch.contested,
     )
 
 
