@@ -63,9 +63,7 @@ def no_loss(flips: Flips, trusted: int) -> str:
     )
 
 
-def undecided(
-    rows: int, gain: float | None, evidence: Evidence, config: GateConfig, *, contested: bool = False
-) -> str:
+def undecided(rows: int, gain: float | None, evidence: Evidence, config: GateConfig, *, contested: bool = False) -> str:
     """Why nothing is decided yet, and what would decide it."""
     needed = evidence.rows_needed
     if config.mode == "steady" and rows < config.minimum:
