@@ -5,12 +5,16 @@
 CLINC150: accuracy on the validation rows, mean of three draws that leave a fifth of the training rows out. Digits:
 leave-one-out accuracy on the training rows, mean of three splits. Scaling and kernel width are fitted on the first
 stage's rows alone, as in a stream. No test row is looked at.
+
+A second table has width and penalty chosen by leave-one-out on the first stage's rows, a row for each of five stages
+that may come first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +26,13 @@ from dripstone.models.head import Head, RandomFourierFeatures
 from dripstone.models.text import text_classifier
 from dripstone.tasks.classification import Classification
 from dripstone.train.features import features_of
+from dripstone.train.hyperparameters import choose_hyperparameters
 from dripstone.view.demo.digits import digits_stream
 from dripstone.view.output import table
 
 WIDTH, PENALTY = 0.9, 0.05
 DRAWS = 3
+FIRST_STAGES = 5
 
 
 def expand(
@@ -39,6 +45,15 @@ def expand(
     with torch.no_grad():
         phi = head.expand(features).double()
     return torch.cat([phi if linear else phi[:, features.shape[1] :], torch.ones(len(phi), 1).double()], dim=1)
+
+
+def choose(first: torch.Tensor, targets: torch.Tensor, size: int, seed: int) -> tuple[float, float]:
+    """Width, as a share of the median distance, and penalty, chosen on the first stage's rows."""
+    head = Head(RandomFourierFeatures(first.shape[1], size, seed))
+    head.fit(first)
+    fitted = float(head.expansion.width)
+    choose_hyperparameters(head, first, targets.unique(return_inverse=True)[1], torch.ones(len(first)))
+    return WIDTH * float(head.expansion.width) / fitted, float(head.penalty)
 
 
 def ridge(phi: torch.Tensor, one_hot: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -60,46 +75,80 @@ class Clinc:
         self.targets, self.truth = (
             torch.from_numpy(task.encode([label for _, label in splits[name]])) for name in ("train", "val")
         )
-        first = task.encode(next(iter(domains.values())))
-        self.first = torch.isin(self.targets, torch.from_numpy(first))
+        self.domains = [torch.from_numpy(task.encode(intents)) for intents in domains.values()]
 
-    def accuracy(self, size: int, factor: float, penalty: float, linear: bool) -> float:
-        """Mean accuracy on the validation rows."""
-        found = []
-        for draw in range(DRAWS):
-            kept = torch.rand(len(self.targets), generator=torch.Generator().manual_seed(draw)) > 0.2
-            both = torch.cat([self.train[kept], self.val])
-            phi = expand(both, self.train[kept & self.first], size, factor, linear, draw)
-            one_hot = torch.nn.functional.one_hot(self.targets[kept], self.classes).double()
-            rows = int(kept.sum())
-            scores = phi[rows:] @ ridge(phi[:rows], one_hot, penalty)
-            found.append(float((scores.argmax(1) == self.truth).double().mean()))
-        return float(np.mean(found))
+    def accuracy(self, draw: int, first: int, size: int, factor: float, penalty: float, linear: bool = True) -> float:
+        """Accuracy on the validation rows."""
+        kept = _draw(draw, len(self.targets))
+        both = torch.cat([self.train[kept], self.val])
+        phi = expand(both, self.train[kept & self._of(first)], size, factor, linear, draw)
+        one_hot = torch.nn.functional.one_hot(self.targets[kept], self.classes).double()
+        rows = int(kept.sum())
+        scores = phi[rows:] @ ridge(phi[:rows], one_hot, penalty)
+        return float((scores.argmax(1) == self.truth).double().mean())
+
+    def choose(self, draw: int, first: int, size: int) -> tuple[float, float]:
+        """Width and penalty, chosen on the first stage's rows."""
+        rows = _draw(draw, len(self.targets)) & self._of(first)
+        return choose(self.train[rows], self.targets[rows], size, draw)
+
+    def _of(self, first: int) -> torch.Tensor:
+        return torch.isin(self.targets, self.domains[first])
 
 
-def digits_accuracy(size: int, factor: float, penalty: float, linear: bool) -> float:
-    """Mean leave-one-out accuracy on the training rows."""
-    found = []
-    for seed in range(DRAWS):
-        stream = digits_stream(seed)
-        rows = [row for stage in stream.stages for row in stage.rows]
-        model = stream.model()
-        first = [row["input"] for row in stream.stages[0].rows]
-        model.fit(first)
-        features = features_of(model, [row["input"] for row in rows])
-        targets = torch.tensor([row["label"] for row in rows])
-        phi = expand(features, features[: len(first)], size, factor, linear, seed)
+def _draw(seed: int, rows: int) -> torch.Tensor:
+    return torch.rand(rows, generator=torch.Generator().manual_seed(seed)) > 0.2
+
+
+class Digits:
+    """Features of scikit-learn's digits, scaled by the stage that comes first."""
+
+    def accuracy(self, draw: int, first: int, size: int, factor: float, penalty: float, linear: bool = True) -> float:
+        """Leave-one-out accuracy on the training rows."""
+        features, targets, known = self._stream(draw, first)
+        phi = expand(features, features[known], size, factor, linear, draw)
         kernel = phi @ phi.T
         hat = kernel @ torch.linalg.inv(kernel + penalty * torch.eye(len(kernel), dtype=torch.float64))
         one_hot = torch.nn.functional.one_hot(targets, 10).double()
         leverage = hat.diagonal()[:, None]
         left_out = (hat @ one_hot - leverage * one_hot) / (1 - leverage)
-        found.append(float((left_out.argmax(1) == targets).double().mean()))
-    return float(np.mean(found))
+        return float((left_out.argmax(1) == targets).double().mean())
+
+    def choose(self, draw: int, first: int, size: int) -> tuple[float, float]:
+        """Width and penalty, chosen on the first stage's rows."""
+        features, targets, known = self._stream(draw, first)
+        return choose(features[known], targets[known], size, draw)
+
+    def _stream(self, draw: int, first: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features and targets of all rows, and which rows come first."""
+        stream = digits_stream(draw)
+        model = stream.model()
+        model.fit([row["input"] for row in stream.stages[first].rows])
+        rows = [row for stage in stream.stages for row in stage.rows]
+        targets = torch.tensor([row["label"] for row in rows])
+        known = torch.isin(targets, torch.tensor([row["label"] for row in stream.stages[first].rows]))
+        return features_of(model, [row["input"] for row in rows]), targets, known
+
+
+def _mean(accuracy: Callable[..., float], *arguments: float, **named: float) -> float:
+    return float(np.mean([accuracy(draw, 0, *arguments, **named) for draw in range(DRAWS)]))
+
+
+def print_chosen(clinc: Clinc, digits: Digits) -> None:
+    """Print a row for each stage that may come first: what was chosen on it, and what that is worth."""
+    rows = []
+    for first in range(FIRST_STAGES):
+        row = [str(first + 1)]
+        for data, size in ((clinc, 4096), (digits, 1024)):
+            chosen = data.choose(0, first, size)
+            by_default, by_choice = (data.accuracy(0, first, size, *pair) for pair in ((WIDTH, PENALTY), chosen))
+            row += [f"{chosen[0]:.2f}, {chosen[1]:.3f}", f"{by_default:.4f}", f"{by_choice:.4f}"]
+        rows.append(row)
+    print(table(["first stage", "CLINC150", "default", "chosen", "digits", "default", "chosen"], rows))
 
 
 def main() -> None:
-    """Print a row a choice; the first is the default."""
+    """Print a row a choice, the first of which is the default, and then what leave-one-out chooses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder", default="minilm")
@@ -107,6 +156,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(header("bench.head"))
     clinc = Clinc(options.data, packaged_encoder() if options.encoder == "minilm" else options.encoder)
+    digits = Digits()
     choices: dict[str, dict[str, float]] = {
         "default: width 0.9, penalty 0.05, D 4,096 / 1,024, linear part": {},
         "width 0.7": {"factor": 0.7},
@@ -121,10 +171,12 @@ def main() -> None:
     for name, choice in choices.items():
         given = {"factor": WIDTH, "penalty": PENALTY, "linear": True} | choice
         times = given.pop("times", 1.0)
-        on_text = clinc.accuracy(int(4096 * times), **given)
-        on_digits = digits_accuracy(int(1024 * times), **given)
+        on_text = _mean(clinc.accuracy, int(4096 * times), **given)
+        on_digits = _mean(digits.accuracy, int(1024 * times), **given)
         rows.append([name, f"{on_text:.4f}", f"{on_digits:.4f}"])
     print(table(["choice", "CLINC150 validation", "digits leave-one-out"], rows))
+    print()
+    print_chosen(clinc, digits)
 
 
 if __name__ == "__main__":

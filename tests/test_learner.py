@@ -162,7 +162,7 @@ def test_a_module_of_ones_own_keeps_its_output_layer(tmp_path):
 
 
 def test_a_module_of_ones_own_learns_and_grows(tmp_path):
-    settings = {"gate.mode": "off", "train.learning_rate": 0.05, "train.epochs": 8}
+    settings = {"gate.mode": "off", "train.learning_rate": 0.05, "train.stop.epochs": 8}
     learner = make(tmp_path, settings, model=own_net(), spec=OWN, labels=["a", "b"])
     before = learner.log()
     with pytest.raises(UsageError, match="use head@adamw"):
@@ -180,7 +180,7 @@ def test_a_module_of_ones_own_learns_and_grows(tmp_path):
 
 def test_a_module_of_ones_own_starts_empty_without_labels(tmp_path):
     learner = make(tmp_path, model=own_net(), spec=OWN)
-    assert learner.update(blobs(150, seed=0)).selection == "head@ridge"
+    assert learner.update(blobs(150, seed=0), select="head").selection == "head@ridge"
     assert learner.predict([[2, 0]]) == ["a"]
 
 

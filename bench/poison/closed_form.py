@@ -12,11 +12,12 @@ from bench.poison.batches import Batch, Row
 from bench.poison.features import Expanded, Features
 from bench.poison.harm import Knowledge
 from bench.poison.subject import ALWAYS, Reply
-from dripstone.core.config import GateConfig, TrainConfig
+from dripstone.core.config import GateConfig
 from dripstone.core.examples import is_held_out
-from dripstone.models.head import Head, RandomFourierFeatures
+from dripstone.models.head import PENALTY, Head, RandomFourierFeatures
 from dripstone.tasks.classification import Classification
-from dripstone.train.closed_form import Statistics, add_rows, solve
+from dripstone.train.solve import solve
+from dripstone.train.statistics import Statistics, add_rows, no_rows
 
 
 class ClosedForm:
@@ -32,10 +33,10 @@ class ClosedForm:
     def __init__(self, features: Features, test: torch.Tensor, seed: int, random_features: int, *, asks: bool) -> None:
         self.name = "accuracy >=" if asks else "no gate"
         self._features, self._test, self._asks = features, Expanded(test), asks
-        self._key, self._share, self._ridge = bytes([seed % 256] * 32), GateConfig().holdout, TrainConfig().ridge
+        self._key, self._share, self._ridge = bytes([seed % 256] * 32), GateConfig().holdout, PENALTY
         self._task = Classification(())
         self._head = Head(RandomFourierFeatures(test.shape[1], random_features, seed))
-        self._statistics = Statistics.empty(self._head.weight.shape[1])
+        self._statistics: Statistics = no_rows()
         self._held_out: list[Row] = []
         self._expanded = torch.empty(0, self._head.expansion.size)
 
@@ -59,10 +60,10 @@ class ClosedForm:
         head.fit(inputs)
         head.grow(len(task.labels))
         statistics = add_rows(self._statistics, head, inputs, targets, weights)
-        solution, _ = solve(statistics, self._ridge)
+        solution = solve(statistics, head, self._ridge)
         with torch.no_grad():  # the scale is left alone: it changes no answer
-            head.weight.copy_(solution[:-1].T)
-            head.bias.copy_(solution[-1])
+            head.weight.copy_(solution.weights[:-1].T)
+            head.bias.copy_(solution.weights[-1])
         return head, statistics
 
     def _ask(self, held_out: Sequence[Row], task: Classification, head: Head) -> Reply:

@@ -12,6 +12,8 @@ from dripstone.models.factory import build
 from dripstone.store.repository import Repository
 
 GROWING = {"head.weight", "head.bias"}
+LATE = {"head.penalty"}
+"""Tensors that versions of early stores lack; the module's own value stands in."""
 
 
 def checkout(repository: Repository, version: str, current: tuple[str, nn.Module] | None = None) -> nn.Module:
@@ -69,6 +71,7 @@ def _check_fit(version: str, manifest: Manifest, model: nn.Module) -> None:
     for name in GROWING & made.keys():
         made[name][0] = len(manifest.labels)
     stored = manifest.tensors
+    made = {name: shape for name, shape in made.items() if name in stored or name not in LATE}
     wrong = sorted(made.keys() ^ stored.keys()) or sorted(name for name in made if made[name] != stored[name].shape)
     if wrong:
         raise ModelError(

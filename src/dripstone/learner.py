@@ -186,8 +186,6 @@ class Learner:
     ) -> Iterator[Event]:
         """The same, event by event; the last is ``Finished``. An iteration that is given up changes nothing."""
         config = self.config.override(dict(settings or {}))
-        if config.train.threads:
-            torch.set_num_threads(config.train.threads)
         rows = read(source, config.task)
         return run_update(self.repository, config, self.champion(), rows, dry_run=dry_run)
 

@@ -9,18 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from dripstone.core.config import TrainConfig
+from dripstone.core.config import Step, Stop, TrainConfig
 from dripstone.core.fork import fork, named_tensors
 from dripstone.core.records import Spec
 from dripstone.models import image_classifier, mlp
 from dripstone.models.classifier import Classifier
 from dripstone.models.wrap import wrap
 from dripstone.select.selection import parse_selection
-from dripstone.train.closed_form import Statistics, add_rows, fit_head
+from dripstone.train.closed_form import fit_head
 from dripstone.train.features import features_of
 from dripstone.train.loop import Rows, run_loop
+from dripstone.train.statistics import add_rows, no_rows
 
-CONFIG = TrainConfig(epochs=2, learning_rate=0.01, weight_decay=0.5, batch_size=7)
+CONFIG = TrainConfig(stop=Stop(epochs=2), learning_rate=0.01, step=Step(weight_decay=0.5), batch_size=7)
 
 
 def perceptron() -> Classifier:
@@ -118,8 +119,7 @@ def test_the_closed_form_moves_the_head_alone(kind):
     before = {name: tensor.clone() for name, tensor in named_tensors(champion).items()}
     candidate = fork(champion, parse_selection("head@ridge").parameters(champion))
     features = features_of(candidate, rows.inputs)
-    empty = Statistics.empty(champion.head.weight.shape[1])
-    statistics = add_rows(empty, candidate.head, features, rows.targets, rows.weights)
+    statistics = add_rows(no_rows(), candidate.head, features, rows.targets, rows.weights)
     fit_head(candidate.head, statistics, 0.05, features, rows.targets, rows.weights)
     assert not moved(before, champion)
     assert {"head.weight", "head.bias"} <= moved(before, candidate) <= {"head.weight", "head.bias", "head.scale"}
@@ -134,7 +134,7 @@ def test_a_frozen_prefix_computes_what_it_computes_when_serving(selection):
     last = next((i for i, _ in enumerate(layers) if f"backbone.module.{i}.weight" in names), len(layers) - 1)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     layers[last].register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
-    config = TrainConfig(epochs=1, batch_size=30)
+    config = TrainConfig(stop=Stop(epochs=1), batch_size=30)
     list(run_loop(candidate, names, rows, config, selection))
     with torch.no_grad():
         served = champion.backbone.module[:last](champion.collate(rows.inputs))

@@ -12,7 +12,7 @@ from dripstone.core.fork import changed_tensors, fork
 from dripstone.models import image_classifier, mlp, text_classifier
 from dripstone.select.selection import SELECTORS, parse_selection
 
-TEXTS = ["head", "head@adamw", "suffix:1", "suffix:2", "full"]
+TEXTS = ["head", "head@adamw", "suffix:1", "suffix:2", "vectors", "full"]
 
 
 @pytest.fixture(scope="module")

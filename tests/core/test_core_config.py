@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import reduce
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ SECTIONS = ("store", "model", "task", "curate", "select", "train", "gate", "serv
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False, allow_nan=False)
+ZERO = POSITIVE | st.just(0.0)
 SHARE = st.floats(0, 1, exclude_min=True, exclude_max=True)
 COUNT = st.integers(1, 2**40)
 ARGS = st.recursive(
@@ -34,8 +36,23 @@ VALUES = {
     "curate": {"policy": TEXT},
     "select": {"selection": TEXT},
     "train": {
-        "learning_rate": POSITIVE, "weight_decay": POSITIVE | st.just(0.0), "epochs": COUNT, "batch_size": COUNT,
-        "ridge": POSITIVE, "seed": COUNT | st.just(0), "threads": COUNT | st.just(0),
+        "optimizer": TEXT, "learning_rate": POSITIVE, "batch_size": COUNT, "ridge": st.none() | POSITIVE,
+        "seed": COUNT | st.just(0),
+        "step": st.fixed_dictionaries(
+            {},
+            optional={
+                "weight_decay": ZERO, "momentum": SHARE | st.just(0.0), "warmup": SHARE, "clip": POSITIVE,
+                "schedule": st.sampled_from(["constant", "linear", "cosine"]), "accumulate": COUNT,
+                "carry": st.booleans(),
+            },
+        ),
+        "stop": st.fixed_dictionaries(
+            {},
+            optional={
+                "epochs": COUNT, "steps": COUNT, "cpu_seconds": POSITIVE, "wall_seconds": POSITIVE, "patience": COUNT,
+            },
+        ),
+        "retain": st.fixed_dictionaries({}, optional=dict.fromkeys(("distill", "derpp", "ewc", "l2"), ZERO)),
     },
     "gate": {
         "mode": st.sampled_from(["steady", "better", "off"]), "alpha": SHARE, "margin": SHARE, "holdout": SHARE,
@@ -67,8 +84,9 @@ def test_an_empty_file_has_the_defaults(tmp_path):
 
 def test_every_section_has_at_most_eight_keys_and_documents_each():
     assert Config.__struct_fields__ == SECTIONS
-    for section in SECTIONS:
-        struct = type(getattr(Config(), section))
+    sections = [getattr(Config(), section) for section in SECTIONS]
+    tables = [getattr(section, key) for section in sections for key in section.__struct_fields__]
+    for struct in map(type, [*sections, *(table for table in tables if isinstance(table, msgspec.Struct))]):
         assert len(struct.__struct_fields__) <= 8
         assert all(f"{key}" in struct.__doc__ for key in struct.__struct_fields__)
 
@@ -111,7 +129,7 @@ def test_a_dump_is_short_and_leaves_defaults_out():
         "store": {"path": "store"},
         "model": {"factory": "", "args": {}},
         "task": {"kind": "classification", "input": "inputs", "target": "label"},
-        "select": {"selection": "head"},
+        "select": {"selection": "ladder"},
         "gate": {"mode": "steady"},
     }
     assert "alpha" in dump_config(Config().override({"gate.alpha": 0.01}))
@@ -129,17 +147,17 @@ def test_what_toml_has_no_word_for_is_left_out():
         ("[train]\nepoch = 3", "unknown field `epoch` - at `$.train`"),
         ("[trian]\nepochs = 3", "unknown field `trian`"),
         ("epochs = 3", "unknown field `epochs`"),
-        ("[train]\nepochs = '3'", r"Expected `int`, got `str` - at `$.train.epochs`"),
-        ("[train]\nepochs = true", "Expected `int`, got `bool`"),
-        ("[train]\nepochs = 0", "Expected `int` >= 1"),
-        ("[train]\nepochs = 2.5", "got `float`"),
+        ("[train.stop]\nepochs = '3'", r"Expected `int`, got `str` - at `$.train.stop.epochs`"),
+        ("[train.stop]\nepochs = true", "Expected `int`, got `bool`"),
+        ("[train.stop]\nepochs = 0", "Expected `int` >= 1"),
+        ("[train.stop]\nepochs = 2.5", "got `float`"),
         ("[train]\nlearning_rate = 0.0", "Expected `float` > 0.0"),
         ("[train]\nlearning_rate = nan", "learning_rate"),
         ("[train]\nlearning_rate = inf", "learning_rate"),
         ("[train]\nweight_decay = inf", "weight_decay"),
         ("[train]\nweight_decay = -1", "weight_decay"),
         ("[train]\nseed = -1", "seed"),
-        ("[train]\noptimizer = 'sgd'", "Invalid enum value 'sgd'"),
+        ("[train.step]\nschedule = 'steps'", "Invalid enum value 'steps'"),
         ("[gate]\nalpha = 1.0", "Expected `float` < 1.0"),
         ("[gate]\nalpha = nan", "alpha"),
         ("[gate]\nmode = 'Steady'", "Invalid enum value"),
@@ -164,9 +182,9 @@ def test_wrong_keys_and_values_are_named(tmp_path, text, words):
     ("text", "words"),
     [
         ("[train\n", "is not TOML: "),
-        ("[train]\nepochs = 1\nepochs = 2\n", "line 3"),
+        ("[train.stop]\nepochs = 1\nepochs = 2\n", "line 3"),
         ("a = " + "[" * 20_000, "is not TOML"),
-        ("[train]\nepochs = " + "9" * 5000, "is not TOML"),
+        ("[train.stop]\nepochs = " + "9" * 5000, "is not TOML"),
         (b"[store]\npath = '\xff'\n", "is not UTF-8"),
         ("[store]\npath = 'x'\n".encode("utf-16"), "is not UTF-8"),
     ],
@@ -177,7 +195,7 @@ def test_what_is_no_toml(tmp_path, text, words):
 
 
 def test_a_byte_order_mark_is_skipped(tmp_path):
-    assert load(tmp_path, b"\xef\xbb\xbf[train]\nepochs = 7\n").train.epochs == 7
+    assert load(tmp_path, b"\xef\xbb\xbf[train.stop]\nepochs = 7\n").train.stop.epochs == 7
 
 
 def test_a_whole_number_is_a_fine_float(tmp_path):
@@ -201,9 +219,9 @@ def test_a_folder_in_the_place_of_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("train.epochs", "3", 3),
+        ("train.stop.epochs", "3", 3),
         ("train.learning_rate", "1e-4", 1e-4),
-        ("train.weight_decay", "0", 0.0),
+        ("train.step.weight_decay", "0", 0.0),
         ("gate.mode", "off", "off"),
         ("serve.port", "0", 0),
         ("store.path", "3", "3"),
@@ -215,9 +233,8 @@ def test_a_folder_in_the_place_of_the_file(tmp_path):
     ],
 )
 def test_override_converts_strings(name, text, value):
-    section, key = name.split(".")
     config = Config().override({name: text})
-    found = getattr(getattr(config, section), key)
+    found = reduce(getattr, name.split("."), config)
     assert found == value
     assert type(found) is type(value)
     assert Config() == Config().override({}), "the original is untouched"
@@ -226,11 +243,11 @@ def test_override_converts_strings(name, text, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("train.epochs", "three"),
-        ("train.epochs", ""),
-        ("train.epochs", "2.5"),
-        ("train.epochs", True),
-        ("train.epochs", None),
+        ("train.stop.epochs", "three"),
+        ("train.stop.epochs", ""),
+        ("train.stop.epochs", "2.5"),
+        ("train.stop.epochs", True),
+        ("train.stop.epochs", None),
         ("train.learning_rate", "inf"),
         ("train.learning_rate", "nan"),
         ("gate.alpha", "0"),
@@ -246,17 +263,17 @@ def test_override_refuses(name, value):
 
 
 @pytest.mark.parametrize(
-    "name", ["train.epoch", "trian.epochs", "train", "", ".", "train.", ".epochs", "train.epochs.x"]
+    "name", ["train.stop.epoch", "trian.stop.epochs", "train", "", ".", "train.", ".epochs", "train.stop.epochs.x"]
 )
 def test_override_names_the_settings_that_exist(name):
-    with pytest.raises(UsageError, match=r"there is no setting .* use one of .*train\.epochs") as caught:
+    with pytest.raises(UsageError, match=r"there is no setting .* use one of .*train\.stop\.epochs") as caught:
         Config().override({name: 1})
     assert repr(name) in str(caught.value)
 
 
 def test_a_config_cannot_be_changed():
     with pytest.raises(AttributeError):
-        Config().train.epochs = 3
+        Config().train.stop.epochs = 3
     assert ModelConfig().args is not ModelConfig().args
 
 

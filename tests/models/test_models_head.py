@@ -121,7 +121,7 @@ def test_features_that_are_not_finite_are_refused():
 def test_the_projection_is_stored_never_trained_and_shared_by_forks():
     head = Head(RandomFourierFeatures(3, 8, seed=0), classes=2)
     assert list(named_tensors(head)) == [
-        "weight", "bias", "scale", "expansion.projection", "expansion.phase", "expansion.width",
+        "weight", "bias", "scale", "penalty", "expansion.projection", "expansion.phase", "expansion.width",
     ]  # fmt: skip
     twin = fork(head, ["weight", "bias"])
     assert twin.expansion.projection.data_ptr() == head.expansion.projection.data_ptr()

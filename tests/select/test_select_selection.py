@@ -6,7 +6,7 @@ import pytest
 
 from dripstone.core.config import SelectConfig
 from dripstone.core.errors import UsageError
-from dripstone.select.selection import METHODS, SELECTORS, Selection, parse_selection
+from dripstone.select.selection import SELECTORS, Selection, parse_selection
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from dripstone.select.selection import METHODS, SELECTORS, Selection, parse_sele
         ("full", Selection("full", None, "adamw")),
         ("full@adamw", Selection("full", None, "adamw")),
         (" full ", Selection("full", None, "adamw")),
-        (SelectConfig().selection, Selection("head", None, "ridge")),
+        (SelectConfig().selection, Selection("ladder", None, "")),
     ],
 )
 def test_forms(text, wanted):
@@ -43,11 +43,15 @@ def test_the_method_of_the_head_can_be_chosen_by_the_caller():
         ("HEAD", "there is no selection 'HEAD'; did you mean 'head'?"),
         ("sufix:1", "there is no selection 'sufix'; did you mean 'suffix'?"),
         ("head :1", "there is no selection 'head '; did you mean 'head'?"),
-        ("vectors", "there is no selection 'vectors'; use one of head, suffix, full"),
+        ("vector", "there is no selection 'vector'; did you mean 'vectors'?"),
+        ("lader", "there is no selection 'lader'; did you mean 'ladder'?"),
+        ("tail", "there is no selection 'tail'; use one of ladder, head, suffix, vectors, full"),
         ("", "there is no selection ''; use one of"),
+        ("ladder@ridge", "the ladder chooses selection and method itself; write ladder"),
+        ("ladder:1", "the ladder chooses selection and method itself; write ladder"),
         ("@ridge", "there is no selection ''"),
         ("head@rigde", "there is no method 'rigde'; did you mean 'ridge'?"),
-        ("head@sgd", "there is no method 'sgd'; use one of ridge, adamw"),
+        ("head@", "there is no method ''"),
         ("head@ridge@ridge", "there is no method 'ridge@ridge'"),
         ("full@ridge", "ridge solves the head alone, not full; use head@ridge or full@adamw"),
         ("suffix:2@ridge", "ridge solves the head alone, not suffix:2; use head@ridge or suffix:2@adamw"),
@@ -64,9 +68,20 @@ def test_mistakes_are_named_with_what_was_meant(text, words):
     assert caught.value.kind == "usage.selection"
 
 
-def test_every_selector_and_method_can_be_written():
+def test_every_selector_can_be_written_with_any_optimiser():
     for name in SELECTORS:
         argument = ":1" if name == "suffix" else ""
-        assert parse_selection(f"{name}{argument}").name == name
-    for method in METHODS:
-        assert parse_selection(f"head@{method}").method == method
+        for method in ("sgd", "torch.optim:ASGD"):
+            selection = parse_selection(f"{name}{argument}@{method}")
+            assert (selection.name, selection.method) == (name, method)
+            assert parse_selection(str(selection)) == selection
+
+
+def test_the_ladder_is_a_word_of_its_own():
+    assert parse_selection(" ladder ") == Selection("ladder", None, "")
+    assert str(parse_selection("ladder")) == "ladder"
+
+
+def test_the_method_of_the_loop_can_be_chosen_by_the_caller():
+    assert str(parse_selection("suffix:2", loop_method="sgd")) == "suffix:2@sgd"
+    assert str(parse_selection("head", loop_method="sgd")) == "head@ridge"

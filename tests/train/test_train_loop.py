@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dripstone.core.config import TrainConfig
+from dripstone.core.config import Step, Stop, TrainConfig
 from dripstone.core.errors import DivergedError
 from dripstone.core.fork import fork, named_tensors
 from dripstone.core.records import Spec
@@ -17,7 +17,7 @@ from dripstone.models.wrap import wrap
 from dripstone.train.features import features_of
 from dripstone.train.loop import Rows, run_loop
 
-FAST = TrainConfig(epochs=3, learning_rate=0.01, batch_size=8)
+FAST = TrainConfig(stop=Stop(epochs=3), learning_rate=0.01, batch_size=8)
 
 
 def make(dropout: float = 0.5) -> Classifier:
@@ -54,7 +54,7 @@ def same_bits(a: nn.Module, b: nn.Module) -> bool:
 
 def test_an_event_an_epoch_with_a_falling_loss():
     model = make(dropout=0.0)
-    config = TrainConfig(epochs=15, learning_rate=0.02, batch_size=8)
+    config = TrainConfig(stop=Stop(epochs=15), learning_rate=0.02, batch_size=8)
     events = list(run_loop(model, moving(model), data(30), config, "full@adamw"))
     assert [event.epoch for event in events] == list(range(1, 16))
     assert {(event.selection, event.epochs) for event in events} == {("full@adamw", 15)}
@@ -66,14 +66,14 @@ def test_the_loss_is_the_weighted_mean_over_the_pass():
     logits = model(model.collate(rows.inputs))
     losses = nn.functional.cross_entropy(logits, rows.targets, reduction="none").detach()
     expected = float((losses * rows.weights).sum() / rows.weights.sum())
-    still = TrainConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0, batch_size=7)
+    still = TrainConfig(stop=Stop(epochs=1), learning_rate=1e-12, step=Step(weight_decay=0.0), batch_size=7)
     event = next(iter(run_loop(model, moving(model), rows, still, "full@adamw")))
     assert event.loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_bits():
     assert same_bits(train(make(), data(30)), train(make(), data(30)))
-    other = TrainConfig(epochs=3, learning_rate=0.01, batch_size=8, seed=1)
+    other = TrainConfig(stop=Stop(epochs=3), learning_rate=0.01, batch_size=8, seed=1)
     assert not same_bits(train(make(), data(30)), train(make(), data(30), other))
 
 
@@ -93,7 +93,7 @@ def test_nobody_elses_random_numbers_matter_or_are_moved():
 def test_epochs_drop_different_activations():
     model, masks = make(), []
     model.backbone[0][2].register_forward_hook(lambda module, _, output: masks.append(output == 0))
-    one_batch = TrainConfig(epochs=2, learning_rate=1e-9, batch_size=30)
+    one_batch = TrainConfig(stop=Stop(epochs=2), learning_rate=1e-9, batch_size=30)
     for _ in run_loop(model, moving(model), data(30), one_batch, "full@adamw"):
         pass
     assert masks[0].sum() != masks[1].sum()
@@ -121,7 +121,7 @@ def test_only_relative_weights_count():
 def test_the_heavier_of_two_contradicting_rows_wins_in_batches_of_any_size(batch_size):
     inputs = [np.ones(4, dtype="f4")] * 2
     rows = Rows(inputs * 10, torch.tensor([0, 1] * 10), torch.tensor([1.0, 50.0] * 10))
-    config = TrainConfig(epochs=40, learning_rate=0.01, batch_size=batch_size)
+    config = TrainConfig(stop=Stop(epochs=40), learning_rate=0.01, batch_size=batch_size)
     model = train(make(dropout=0.0), rows, config)
     scores = model(model.collate(inputs[:1])).softmax(dim=1)[0]
     assert scores[1] > 0.9
@@ -132,7 +132,7 @@ def test_the_heavier_of_two_contradicting_rows_wins_in_batches_of_any_size(batch
 
 def test_divergence_is_said_and_leaves_no_gradients():
     model = make(dropout=0.0)
-    wild = TrainConfig(epochs=3, learning_rate=1e30, batch_size=8)
+    wild = TrainConfig(stop=Stop(epochs=3), learning_rate=1e30, batch_size=8)
     with pytest.raises(DivergedError, match=r"epoch 1: .* not finite; lower train\.learning_rate"):
         list(run_loop(model, moving(model), data(30), wild, "full@adamw"))
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -191,7 +191,7 @@ def normalised() -> Classifier:
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(1, 8), (9, 8), (17, 8), (5, 1)])
 def test_batch_normalisation_is_never_asked_for_the_variance_of_one_row(rows, batch_size):
-    config = TrainConfig(epochs=2, learning_rate=0.01, batch_size=batch_size)
+    config = TrainConfig(stop=Stop(epochs=2), learning_rate=0.01, batch_size=batch_size)
     model = normalised()
     trained = train(model, data(rows), config)
     statistics_move = rows > 1 and batch_size > 1
@@ -205,7 +205,7 @@ def test_batch_normalisation_is_never_asked_for_the_variance_of_one_row(rows, ba
 def test_batches_are_even_and_no_larger_than_asked(rows):
     model, sizes = make(), []
     model.register_forward_hook(lambda module, _, output: sizes.append(len(output)))
-    list(run_loop(model, moving(model), data(rows), TrainConfig(epochs=1, batch_size=8), "full@adamw"))
+    list(run_loop(model, moving(model), data(rows), TrainConfig(stop=Stop(epochs=1), batch_size=8), "full@adamw"))
     assert sum(sizes) == rows
     assert max(sizes) <= 8
     assert max(sizes) - min(sizes) <= 1
@@ -218,7 +218,7 @@ def modes(net: nn.Sequential, names: list[str]) -> list[bool]:
     layers, seen = list(model.backbone.module), {}
     for index, layer in enumerate(layers):
         layer.register_forward_hook(lambda module, *_, index=index: seen.__setitem__(index, module.training))
-    list(run_loop(model, names, data(6), TrainConfig(epochs=1), "test"))
+    list(run_loop(model, names, data(6), TrainConfig(stop=Stop(epochs=1)), "test"))
     return [seen[index] for index in range(len(layers) - 1)]
 
 

@@ -13,7 +13,8 @@ from dripstone.models.factory import ModelSpec
 from dripstone.tasks.classification import answers
 from dripstone.train.features import head_logits
 from dripstone.update.batch import Batch, BatchRow
-from dripstone.update.candidate import choose_selection, encode_batch, train_candidate
+from dripstone.update.candidate import choose_selection, encode_batch, make_lesson, train_candidate
+from dripstone.update.ladder import trained_below
 from learner_samples import blobs, make, own_net, trained
 
 
@@ -44,10 +45,11 @@ def train(champion, rows, settings, aside=(), replay=()):
     config = Config().override(settings)
     selection = choose_selection(config, champion)
     batch = batch_of(rows, rows[:3])
-    _, encoding = finish(encode_batch(champion, selection, batch))
+    trains = trained_below(selection, champion.model, first=False)
+    _, encoding = finish(encode_batch(champion, batch, trains))
     for label in aside:
         batch.set_aside(label, "a test")
-    return finish(train_candidate(champion, selection, encoding, batch, replay, None, config))
+    return finish(train_candidate(make_lesson(champion, encoding, batch, replay, None, config), selection))
 
 
 def test_the_first_rows_fit_a_copy_and_not_the_champion(tmp_path):
@@ -55,7 +57,7 @@ def test_the_first_rows_fit_a_copy_and_not_the_champion(tmp_path):
     before = bits(champion.model)
     rows = examples(blobs(50, seed=0))
     batch = batch_of(rows[:80], rows[80:])
-    events, encoding = finish(encode_batch(champion, choose_selection(Config(), champion), batch))
+    events, encoding = finish(encode_batch(champion, batch))
     assert all(isinstance(event, Encoded) for event in events)
     assert (events[-1].done, events[-1].rows) == (100, 100)
     assert encoding.features.shape == (100, 2)
@@ -67,14 +69,14 @@ def test_the_first_rows_fit_a_copy_and_not_the_champion(tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("selection", ["head@adamw", "suffix:1", "full"])
+@pytest.mark.parametrize("selection", ["head@adamw", "suffix:1", "vectors@sgd", "full@muon"])
 def test_training_moves_what_was_selected_and_nothing_of_the_champion(tmp_path, selection):
     learner = make(tmp_path, model=mlp(2, (8, 8), 64))
     assert learner.update(blobs(150, seed=0)).promoted
     champion = learner.champion()
     before = bits(champion.model)
     rows = examples(blobs(30, seed=1, labels="abc"))
-    events, candidate = train(champion, rows, {"select.selection": selection, "train.epochs": 2})
+    events, candidate = train(champion, rows, {"select.selection": selection, "train.stop.epochs": 2})
     assert [type(event) for event in events] == [Epoch, Epoch, Trained]
     assert all(torch.equal(before[name], tensor) for name, tensor in champion.model.state_dict().items())
     names = set(candidate.selection.parameters(champion.model))
@@ -83,7 +85,7 @@ def test_training_moves_what_was_selected_and_nothing_of_the_champion(tmp_path, 
         assert same != (name in names), name
     assert candidate.task.labels == ("a", "b", "c")
     assert (candidate.trained, candidate.replayed) == (90, 0)
-    assert candidate.rung.cpu_seconds >= 0
+    assert candidate.rungs[0].cpu_seconds >= 0
     assert candidate.parameters.trained == sum(
         parameter.numel() for name, parameter in candidate.model.named_parameters() if name in names
     )
@@ -111,7 +113,7 @@ def test_the_default_of_head_depends_on_where_the_labels_come_from(tmp_path):
     kept = make(tmp_path / "kept", model=own_net(), spec=spec, labels=["a", "b"]).champion()
     new = make(tmp_path / "new").champion()
     assert str(choose_selection(Config(), kept)) == "head@adamw"
-    assert str(choose_selection(Config(), new)) == "head@ridge"
+    assert str(choose_selection(Config(), new)) == "ladder"
     with pytest.raises(UsageError, match="use head@adamw"):
         choose_selection(Config().override({"select.selection": "head@ridge"}), kept)
 

@@ -15,7 +15,7 @@ from dripstone.gate.evidence import level
 from dripstone.learner import Learner
 from dripstone.store.refs import Log
 from dripstone.store.state import TrainingState
-from dripstone.update import flow
+from dripstone.update import ladder
 from dripstone.update.moves import admit
 from dripstone.update.training_state import load_state
 from learner_samples import blobs, book_of, live_rows, make, quarantined, relabelled, scores, trained
@@ -89,7 +89,7 @@ def test_where_all_predictions_are_equal_nothing_is_proven(tmp_path, mode, verdi
 
 def spoil(monkeypatch, change):
     """Every candidate from now on leaves training with a changed output layer."""
-    real = flow.train_candidate
+    real = ladder.train_candidate
 
     def spoiled(*args):
         candidate = yield from real(*args)
@@ -97,7 +97,7 @@ def spoil(monkeypatch, change):
             change(candidate.model.head)
         return candidate
 
-    monkeypatch.setattr(flow, "train_candidate", spoiled)
+    monkeypatch.setattr(ladder, "train_candidate", spoiled)
 
 
 def no_numbers(head):

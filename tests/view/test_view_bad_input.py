@@ -44,15 +44,20 @@ UPDATES = [
     (["gone.csv"], "there is no file gone.csv"),
     (["good.csv", "gone.csv"], "there is no file gone.csv"),
     (["."], ". is a folder"),
-    (["good.csv", "--set", "train.epoch=3"], "there is no setting 'train.epoch'; did you mean 'train.epochs'?"),
+    (
+        ["good.csv", "--set", "train.stop.epoch=3"],
+        "there is no setting 'train.stop.epoch'; did you mean 'train.stop.epochs'?",
+    ),
     (["good.csv", "--set", "far.away=3"], "there is no setting 'far.away'; use one of"),
-    (["good.csv", "--set", "train.epochs=many"], "train.epochs"),
-    (["good.csv", "--set", "train.epochs=0"], "train.epochs"),
+    (["good.csv", "--set", "train.stop.epochs=many"], "train.stop.epochs"),
+    (["good.csv", "--set", "train.stop.epochs=0"], "train.stop.epochs"),
     (["good.csv", "--set", "store.path=elsewhere"], "p/elsewhere is no dripstone store"),
     (["good.csv", "--gate", "loose"], "Invalid enum value 'loose' - at `$.gate.mode`"),
     (["good.csv", "--select", "tail"], "there is no selection 'tail'"),
     (["good.csv", "--curate", "nothing"], "curation 'nothing'"),
-    (["good.csv", "--optimizer", "sgd"], "Invalid enum value 'sgd' - at `$.train.optimizer`"),
+    (["good.csv", "--optimizer", "adam-w"], "did you mean 'adamw'?"),
+    (["good.csv", "--select", "suffix:1"], "suffix:1 asks for 1 blocks, the model has 0"),
+    (["good.csv", "--set", "train.retain.ewc=1", "--curate", "screen"], "no rows are remembered"),
 ]
 
 

@@ -115,7 +115,9 @@ def test_the_same_rows_again_change_nothing(project, template, dripstone):
 
 def test_a_dry_run_changes_nothing(project, dripstone):
     rows = write_csv(project.parent / "d.csv", blobs(150, "d", 3))
-    found = dripstone("-C", project, "update", rows, "--dry-run", "--select", "full@adamw", "--set", "train.epochs=1")
+    found = dripstone(
+        "-C", project, "update", rows, "--dry-run", "--select", "full@adamw", "--set", "train.stop.epochs=1"
+    )
     assert found.code == 0
     assert found.out.startswith("dry run: trained, not judged, nothing changed\n  moved  full@adamw, ")
     assert "pending" not in found.out

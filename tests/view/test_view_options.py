@@ -22,10 +22,10 @@ def call(*arguments):
 
 def test_pairs_are_parsed():
     found = call(
-        "--set", "train.epochs=3", "--set", "task.target=a=b", "--arg", "inputs=2", "--arg", "encoder=some/dir"
+        "--set", "train.stop.epochs=3", "--set", "task.target=a=b", "--arg", "inputs=2", "--arg", "encoder=some/dir"
     )
     assert found.output == (
-        "({'train.epochs': '3', 'task.target': 'a=b'}, 'human', {'inputs': 2, 'encoder': 'some/dir'})\n"
+        "({'train.stop.epochs': '3', 'task.target': 'a=b'}, 'human', {'inputs': 2, 'encoder': 'some/dir'})\n"
     )
 
 
@@ -36,13 +36,16 @@ def test_values_of_arguments_are_json_where_they_can_be():
 
 @pytest.mark.parametrize("option", ["--set", "--arg"])
 def test_a_pair_needs_an_equals_sign(option):
-    found = call(option, "train.epochs")
+    found = call(option, "train.stop.epochs")
     assert found.exit_code == 2
-    assert "'train.epochs' is not NAME=VALUE" in found.output
+    assert "'train.stop.epochs' is not NAME=VALUE" in found.output
 
 
 def test_a_slip_is_told():
-    assert "there is no setting 'train.epoch'; did you mean 'train.epochs'?" in call("--set", "train.epoch=3").output
+    assert (
+        "there is no setting 'train.stop.epoch'; did you mean 'train.stop.epochs'?"
+        in call("--set", "train.stop.epoch=3").output
+    )
     assert call("--set", "quite.different=3").exit_code == 0  # the configuration names all there are
 
 
@@ -59,6 +62,6 @@ def test_a_folder_without_a_project_is_named(tmp_path):
 def test_a_project_opens(template):
     config, repository = open_store(str(template))
     assert config.task.input == ["x", "y"]
-    learner = open_learner(str(template), {"train.epochs": "3"})
-    assert learner.config.train.epochs == 3
+    learner = open_learner(str(template), {"train.stop.epochs": "3"})
+    assert learner.config.train.stop.epochs == 3
     assert learner.repository.log.head() == repository.log.head()

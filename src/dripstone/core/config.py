@@ -69,29 +69,79 @@ class CurateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SelectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which parameters may move. selection : ``head``, ``suffix:k`` or ``full``, with ``@ridge`` or ``@adamw``."""
+    """Which parameters may move, and how.
 
-    selection: str = "head"
+    selection : ``ladder``; or ``head``, ``suffix:k``, ``vectors`` or ``full``, each with an optional ``@method``.
+    """
+
+    selection: str = "ladder"
+
+
+ShareOrZero = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the loop steps.
+
+    weight_decay : of the optimiser. momentum : of those that have one (sgd, muon).
+    schedule : of the learning rate over the steps, ``constant``, ``linear`` or ``cosine`` down to 0.
+    warmup : share of the steps over which it rises first. clip : largest norm of the gradient, None leaves it.
+    accumulate : batches a step. carry : whether the optimiser's state goes on from the live version's.
+    """
+
+    weight_decay: NotNegative = 0.01
+    momentum: ShareOrZero = 0.9
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: ShareOrZero = 0.0
+    clip: Positive | None = None
+    accumulate: AtLeastOne = 1
+    carry: bool = False
+
+
+class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the loop stops: at whatever comes first; None asks nothing.
+
+    epochs, steps, cpu_seconds, wall_seconds : at most so many.
+    patience : epochs without progress on a tenth of the training rows, which is then not learned.
+    """
+
+    epochs: AtLeastOne = 5
+    steps: AtLeastOne | None = None
+    cpu_seconds: Positive | None = None
+    wall_seconds: Positive | None = None
+    patience: AtLeastOne | None = None
+
+
+class Retain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the loop does against forgetting, besides replay: weights of terms in its loss, 0 for none.
+
+    distill : answer new rows as the live version does. derpp : give replayed rows the live version's scores.
+    ewc : hold parameters that matter to replayed rows. l2 : hold every parameter.
+    """
+
+    distill: NotNegative = 0.0
+    derpp: NotNegative = 0.0
+    ewc: NotNegative = 0.0
+    l2: NotNegative = 0.0
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How they move.
 
-    optimizer, learning_rate, weight_decay, epochs, batch_size : of the loop. ridge : penalty of the closed form.
-    seed : of shuffling and initialisation. threads : torch's, 0 leaves them alone.
+    optimizer : ``adamw``, another name, or ``package.module:Class``.
+    learning_rate, batch_size : of the loop. step, stop, retain : tables with the rest of it.
+    ridge : penalty of the closed form; None takes what leave-one-out chose on the first rows.
+    seed : of shuffling and initialisation.
     """
 
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: str = "adamw"
     learning_rate: Positive = 1e-3
-    weight_decay: NotNegative = 0.01
-    epochs: AtLeastOne = 5
     batch_size: AtLeastOne = 32
-    ridge: Positive = 0.05
+    step: Step = Step()
+    stop: Stop = Stop()
+    retain: Retain = Retain()
+    ridge: Positive | None = None
     seed: Count = 0
-    threads: Count = 0
-
-
-ShareOrZero = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,8 +198,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Examples
     --------
-    >>> config = Config().override({"train.epochs": "3", "gate.mode": "better"})
-    >>> config.train.epochs, config.gate.mode
+    >>> config = Config().override({"train.stop.epochs": "3", "gate.mode": "better"})
+    >>> config.train.stop.epochs, config.gate.mode
     (3, 'better')
     """
 
@@ -163,7 +213,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: ServeConfig = ServeConfig()
 
     def override(self, values: dict[str, Any]) -> Config:
-        """A copy with values replaced by ``section.key`` or ``gate.limits.key``; strings become what the key takes.
+        """A copy with values replaced by ``section.key`` or ``section.table.key``; strings become what the key takes.
 
         Raises
         ------
@@ -177,10 +227,23 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for part in path:
                 node = node.get(part) if isinstance(node, dict) else None
             if not path or not isinstance(node, dict) or key not in node:
-                known = [f"{s}.{k}" for s, keys in tree.items() for k in keys]
-                raise UsageError(f"there is no setting {name!r}", remedy=f"use one of {', '.join(known)}")
+                raise UsageError(f"there is no setting {name!r}", remedy=f"use one of {', '.join(setting_names())}")
             node[key] = value
         return _convert(tree, "the given settings", strict=False)
+
+
+def setting_names() -> list[str]:
+    """Every setting that can be overridden, keys of tables included.
+
+    Examples
+    --------
+    >>> [name for name in setting_names() if name.startswith("gate.limits")]
+    ['gate.limits.negative_flips', 'gate.limits.calibration_error', 'gate.limits.latency_ratio']
+    """
+    tree = msgspec.to_builtins(Config())
+    named = [(f"{section}.{key}", value) for section, keys in tree.items() for key, value in keys.items()]
+    parts = [[f"{name}.{key}" for key in value] if isinstance(value, dict) else [] for name, value in named]
+    return [leaf for (name, _), leaves in zip(named, parts, strict=True) for leaf in leaves or [name]]
 
 
 SHORT_FORMS = {
@@ -256,13 +319,20 @@ def dump_config(config: Config) -> str:
     lines = []
     for section, keys in tree.items():
         kept = {
-            key: value
+            key: _without_defaults(value, defaults[section][key])
             for key, value in keys.items()
             if value is not None and (value != defaults[section][key] or key in always.get(section, ()))
         }
         if kept:
             lines += [f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in kept.items()), ""]
     return "\n".join(lines)
+
+
+def _without_defaults(value: Any, default: Any) -> Any:
+    """A table without the keys that are as they would be anyway."""
+    if isinstance(value, dict) and isinstance(default, dict):
+        return {key: inner for key, inner in value.items() if key not in default or inner != default[key]}
+    return value
 
 
 def _toml(value: Any) -> str:

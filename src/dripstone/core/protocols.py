@@ -15,9 +15,12 @@ from dripstone.core.records import Spec
 class Head(Protocol):
     """The growing output layer: ``scores = scale * linear(expand(features))``."""
 
+    expansion: Any  # a module; its buffer "width", if it has one, is the unit of the features
+    features: int  # columns that come in
     weight: nn.Parameter  # [classes, expanded] float32
     bias: nn.Parameter  # [classes] float32
     scale: torch.Tensor  # [] float32, turns scores into logits
+    penalty: torch.Tensor  # [] float32, of the closed form
 
     def expand(self, features: torch.Tensor) -> torch.Tensor:
         """[rows, features] -> [rows, expanded]."""
@@ -25,6 +28,10 @@ class Head(Protocol):
 
     def fit(self, features: torch.Tensor) -> None:
         """Take what the expansion learns from the first stage's [rows, features]; later calls do nothing."""
+        ...
+
+    def refit(self, features: torch.Tensor) -> None:
+        """The same for features of another backbone, whatever was learned before."""
         ...
 
     def grow(self, classes: int) -> None:

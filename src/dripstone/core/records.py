@@ -148,7 +148,8 @@ class Update(msgspec.Struct, frozen=True):
     ``version`` is the candidate's id, None where none was trained. ``intrusion`` is the share of trusted rows to which
     the candidate gives a label that the champion does not know; ``new_labels`` are those labels. ``number`` is the
     entry in the store's log that committed the update, None for a dry run. ``anchor`` is the best version so far,
-    against which the candidate was held as well.
+    against which the candidate was held as well. ``reference`` is the share of new rows that the features were last
+    good for; where new rows fall behind it, the ladder climbs.
     """
 
     version: str | None
@@ -157,6 +158,7 @@ class Update(msgspec.Struct, frozen=True):
     reason: str
     selection: str = ""
     rungs: list[Rung] = []
+    reference: float | None = None
     parameters: Parameters = Parameters()
     examples: ExampleCounts = ExampleCounts()
     rejections: dict[str, int] = {}

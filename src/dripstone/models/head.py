@@ -9,6 +9,9 @@ from torch import nn
 
 from dripstone.core.errors import ModelError
 
+PENALTY = 0.05
+"""Of the closed form, until leave-one-out has chosen another on the first rows."""
+
 _FIT_ROWS = 1000
 
 
@@ -28,10 +31,13 @@ class Identity(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.size = size
+        self.size = self.features = size
 
     def fit(self, features: torch.Tensor) -> None:
         """Nothing to learn."""
+
+    def refit(self, features: torch.Tensor) -> None:
+        """Nothing to learn anew."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """[rows, size] -> [rows, size]."""
@@ -62,6 +68,8 @@ class RandomFourierFeatures(nn.Module):
         [random_features] float32, uniform from 0 to 2 pi; never moves either.
     width : torch.Tensor
         [] float32, the kernel's width in units of the features; 0 until ``fit``, and used as 1 until then.
+    features : int
+        Number of columns that come in.
     size : int
         Number of columns that go out: ``features + random_features``.
 
@@ -89,6 +97,7 @@ class RandomFourierFeatures(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         projection = torch.randn(features, random_features, generator=generator)
         phase = torch.rand(random_features, generator=generator) * (2 * math.pi)
+        self.features = features
         self.size = features + random_features
         self.projection = nn.Parameter(projection, requires_grad=False)
         self.phase = nn.Parameter(phase, requires_grad=False)
@@ -110,6 +119,11 @@ class RandomFourierFeatures(nn.Module):
         if self.width.item() != 0.0 or len(features) == 0:
             return
         self.width.fill_(_median_distance(features))
+
+    def refit(self, features: torch.Tensor) -> None:
+        """Set the width anew, for features of another backbone; without rows it stays."""
+        if len(features):
+            self.width.fill_(_median_distance(features))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """[rows, features] -> [rows, size]."""
@@ -145,12 +159,16 @@ class Head(nn.Module):
 
     Attributes
     ----------
+    features : int
+        Number of columns that the expansion takes.
     weight : torch.nn.Parameter
         [classes, expanded] float32.
     bias : torch.nn.Parameter
         [classes] float32.
     scale : torch.Tensor
         [] float32 buffer that turns scores into logits; 1 at first.
+    penalty : torch.Tensor
+        [] float32 buffer: the closed form's penalty, chosen on the first rows.
 
     Examples
     --------
@@ -161,13 +179,16 @@ class Head(nn.Module):
     """
 
     scale: torch.Tensor
+    penalty: torch.Tensor
 
     def __init__(self, expansion: Identity | RandomFourierFeatures, classes: int = 0) -> None:
         super().__init__()
         self.expansion = expansion
+        self.features = expansion.features
         self.weight = nn.Parameter(torch.zeros(classes, expansion.size))
         self.bias = nn.Parameter(torch.zeros(classes))
         self.register_buffer("scale", torch.tensor(1.0))
+        self.register_buffer("penalty", torch.tensor(PENALTY))
 
     def expand(self, features: torch.Tensor) -> torch.Tensor:
         """[rows, features] -> [rows, expanded] float32."""
@@ -176,6 +197,10 @@ class Head(nn.Module):
     def fit(self, features: torch.Tensor) -> None:
         """Let the expansion learn from the first stage's [rows, features]; later calls do nothing."""
         self.expansion.fit(features)
+
+    def refit(self, features: torch.Tensor) -> None:
+        """Let the expansion learn anew from another backbone's [rows, features]; the old weights mean nothing then."""
+        self.expansion.refit(features)
 
     def grow(self, classes: int) -> None:
         """Append zero rows until there are ``classes``; the old rows keep their bits.

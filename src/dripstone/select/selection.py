@@ -13,14 +13,18 @@ from dripstone.core.errors import UsageError
 from dripstone.select.full import full
 from dripstone.select.head import head
 from dripstone.select.suffix import suffix
+from dripstone.select.vectors import vectors
 
-SELECTORS = {"head": head, "suffix": suffix, "full": full}
-METHODS = ("ridge", "adamw")
+SELECTORS = {"head": head, "suffix": suffix, "vectors": vectors, "full": full}
+LADDER = "ladder"
+RIDGE = "ridge"
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """A parsed selection; ``str()`` gives the text form back, method included.
+
+    ``method`` is ``ridge``, the closed form, or the name of an optimiser; the ladder chooses its own.
 
     Examples
     --------
@@ -35,41 +39,41 @@ class Selection:
 
     def __str__(self) -> str:
         argument = "" if self.argument is None else f":{self.argument}"
-        return f"{self.name}{argument}@{self.method}"
+        return f"{self.name}{argument}@{self.method}" if self.method else f"{self.name}{argument}"
 
     def parameters(self, model: nn.Module) -> list[str]:
-        """Names, within the whole model, of the parameters that may move."""
+        """Names, within the whole model, of the parameters that may move. The ladder has none before it has climbed."""
         return SELECTORS[self.name](model, self.argument)
 
 
-def parse_selection(text: str, head_method: str = "ridge") -> Selection:
-    """Read ``head``, ``suffix:k`` or ``full``, each with an optional ``@method``.
+def parse_selection(text: str, head_method: str = RIDGE, loop_method: str = "adamw") -> Selection:
+    """Read ``head``, ``suffix:k``, ``vectors`` or ``full``, each with an optional ``@method``; or ``ladder``.
 
     Parameters
     ----------
     text : str
-        ``"head@ridge"``, ``"suffix:1@adamw"``, ``"full"``.
-    head_method : str
-        The method of ``head`` where the text gives none; every other selector's is ``adamw``.
+        ``"head@ridge"``, ``"suffix:1@sgd"``, ``"full"``. Whether an optimiser of that name exists is not asked here.
+    head_method, loop_method : str
+        The method of ``head``, and of every other selector, where the text gives none.
 
     Raises
     ------
     UsageError
-        If selector, argument or method is not known, or the closed form is asked for more than the head.
+        If the selector or its argument is not known, or the closed form is asked for more than the head.
     """
-    selector, _, method = text.strip().partition("@")
+    selector, at, method = text.strip().partition("@")
     name, _, argument = selector.partition(":")
-    if name not in SELECTORS:
-        raise UsageError(f"there is no selection {name!r}", remedy=_suggest(name, SELECTORS), kind="usage.selection")
-    method = method or (head_method if name == "head" else "adamw")
-    if method not in METHODS:
-        raise UsageError(f"there is no method {method!r}", remedy=_suggest(method, METHODS), kind="usage.selection")
-    if method == "ridge" and name != "head":
-        raise UsageError(
-            f"ridge solves the head alone, not {selector}",
-            remedy=f"use head@ridge or {selector}@adamw",
-            kind="usage.selection",
-        )
+    if name not in {*SELECTORS, LADDER}:
+        raise _mistake(f"there is no selection {name!r}", _suggest(name, [LADDER, *SELECTORS]))
+    if name == LADDER:
+        if at or argument:
+            raise _mistake("the ladder chooses selection and method itself", "write ladder")
+        return Selection(name, None, "")
+    method = method if at else (head_method if name == "head" else loop_method)
+    if method != RIDGE and (not method or difflib.get_close_matches(method.lower(), [RIDGE])):
+        raise _mistake(f"there is no method {method!r}", "did you mean 'ridge'?" if method else "write head@ridge")
+    if method == RIDGE and name != "head":
+        raise _mistake(f"ridge solves the head alone, not {selector}", f"use head@ridge or {selector}@{loop_method}")
     return Selection(name, _argument(name, argument, text), method)
 
 
@@ -77,10 +81,14 @@ def _argument(name: str, argument: str, text: str) -> int | None:
     if name == "suffix":
         if re.fullmatch(r"0*[1-9][0-9]{0,8}", argument):
             return int(argument)
-        raise UsageError(f"{text!r} does not say how many blocks", remedy="write suffix:1", kind="usage.selection")
+        raise _mistake(f"{text!r} does not say how many blocks", "write suffix:1")
     if argument:
-        raise UsageError(f"{name} takes no argument", remedy=f"write {name}", kind="usage.selection")
+        raise _mistake(f"{name} takes no argument", f"write {name}")
     return None
+
+
+def _mistake(message: str, remedy: str) -> UsageError:
+    return UsageError(message, remedy=remedy, kind="usage.selection")
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import zstandard
@@ -15,7 +15,7 @@ from dripstone.store.ledger import MAX_PLAIN_BYTES, PageRow
 MARKS = 4
 """Columns of ``trusted_marks``."""
 
-_STATISTICS = "statistics/"
+_STATISTICS, _OPTIMIZER = "statistics/", "optimizer/"
 _LEVEL = 3
 
 
@@ -46,6 +46,10 @@ class TrainingState:
         Sorted 64-bit hashes of the rows that were seen, an I64 vector.
     statistics : dict of str to RawTensor
         What the closed form sums up.
+    optimizer : dict of str to RawTensor
+        The state of the optimisers, where it is carried on; it starts anew where a state had to be rebuilt.
+    reference : float or None
+        How well the features served new rows when they were last looked at: a share right.
 
     Examples
     --------
@@ -66,6 +70,8 @@ class TrainingState:
     replay_seen: int
     known: RawTensor
     statistics: dict[str, RawTensor]
+    optimizer: dict[str, RawTensor] = field(default_factory=dict)
+    reference: float | None = None
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -75,6 +81,7 @@ class _Rows(msgspec.Struct, frozen=True):
     replay: list[PageRow]
     replay_seen: int
     anchor: str
+    reference: float | None = None
 
 
 _ROWS = msgspec.msgpack.Decoder(_Rows)
@@ -82,14 +89,17 @@ _ROWS = msgspec.msgpack.Decoder(_Rows)
 
 def encode_state(state: TrainingState) -> bytes:
     """A state as one safetensors file: the tensors, and everything else as compressed msgpack in tensor ``rows``."""
-    rows = _Rows(state.version, state.backbone, state.trusted, state.replay, state.replay_seen, state.anchor)
+    rows = _Rows(
+        state.version, state.backbone, state.trusted, state.replay, state.replay_seen, state.anchor, state.reference
+    )
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(msgspec.msgpack.encode(rows))
     tensors = {"rows": RawTensor("U8", (len(packed),), packed), "known": state.known}
     if state.trusted_features is not None:
         tensors["trusted_features"] = state.trusted_features
     if state.trusted_marks is not None:
         tensors["trusted_marks"] = state.trusted_marks
-    tensors.update({_STATISTICS + name: raw for name, raw in state.statistics.items()})
+    tensors |= {_STATISTICS + name: raw for name, raw in state.statistics.items()}
+    tensors |= {_OPTIMIZER + name: raw for name, raw in state.optimizer.items()}
     return pack_tensors(tensors)
 
 
@@ -114,7 +124,7 @@ def decode_state(data: bytes) -> TrainingState:
     marks = tensors.pop("trusted_marks", None)
     if marks is not None and (marks.dtype, marks.shape) != ("F32", (len(rows.trusted), MARKS)):
         raise corrupt(f"a training state has marks {list(marks.shape)} for {len(rows.trusted)} trusted rows")
-    if foreign := [name for name in tensors if not name.startswith(_STATISTICS)]:
+    if foreign := [name for name in tensors if not name.startswith((_STATISTICS, _OPTIMIZER))]:
         raise corrupt(f"a training state holds a tensor {foreign[0]!r}")
     return TrainingState(
         version=rows.version,
@@ -126,5 +136,11 @@ def decode_state(data: bytes) -> TrainingState:
         replay=rows.replay,
         replay_seen=rows.replay_seen,
         known=known,
-        statistics={name.removeprefix(_STATISTICS): raw for name, raw in tensors.items()},
+        statistics=_under(_STATISTICS, tensors),
+        optimizer=_under(_OPTIMIZER, tensors),
+        reference=rows.reference,
     )
+
+
+def _under(prefix: str, tensors: dict[str, RawTensor]) -> dict[str, RawTensor]:
+    return {name.removeprefix(prefix): raw for name, raw in tensors.items() if name.startswith(prefix)}

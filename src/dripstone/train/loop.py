@@ -1,4 +1,4 @@
-"""The loop: minibatches, cross-entropy, AdamW over the selected parameters and nothing else.
+"""The loop: minibatches, cross-entropy, an optimiser over the selected parameters and nothing else.
 
 The optimiser is new for every update and holds the selected parameters only: a stale gradient, a weight decay or an old
 momentum cannot move what was not selected.
@@ -7,8 +7,9 @@ momentum cannot move what was not selected.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -16,27 +17,32 @@ from torch import nn
 from dripstone.core.config import TrainConfig
 from dripstone.core.errors import DivergedError
 from dripstone.core.events import Epoch
-from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
+from dripstone.core.tensors import RawTensor
+from dripstone.train.activation_cache import ActivationCache
+from dripstone.train.batches import make_batches
+from dripstone.train.carry import load_state, save_state
+from dripstone.train.features import evaluating
+from dripstone.train.optimizers import make_optimizers
+from dripstone.train.retain import ParameterTerms, RowTerms, make_terms
+from dripstone.train.rows import Rows
+from dripstone.train.schedule import learning_rate_factor, set_learning_rate
+from dripstone.train.stopping import Patience, Stopwatch
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """What the loop trains on.
-
-    ``inputs`` are raw rows; ``features`` [rows, d], where given, are what the untouched backbone makes of them and
-    spare it the forward pass. ``targets`` [rows] int64, ``weights`` [rows] float.
-    """
-
-    inputs: Sequence[Inputs]
-    targets: torch.Tensor
-    weights: torch.Tensor
-    features: torch.Tensor | None = None
+WATCHED = 10
+"""One training row in so many is watched, not learned, where the loop stops without progress."""
 
 
 def run_loop(
-    model: nn.Module, names: Sequence[str], rows: Rows, config: TrainConfig, selection: str
-) -> Iterator[Epoch]:
+    model: nn.Module,
+    names: Sequence[str],
+    rows: Rows,
+    config: TrainConfig,
+    selection: str,
+    *,
+    cache: ActivationCache | None = None,
+    carried: dict[str, RawTensor] | None = None,
+) -> Generator[Epoch, None, dict[str, RawTensor]]:
     """Train the named parameters of a fork in place; yields after each epoch.
 
     Parameters
@@ -49,9 +55,19 @@ def run_loop(
     rows : Rows
         New and replayed rows. A row of weight 0 is as good as absent.
     config : TrainConfig
-        Epochs, largest batch size, learning rate, weight decay, seed. Batches are of even size.
+        Optimiser, largest batch size, learning rate and how it goes, when to stop, terms against forgetting, seed.
+        Batches are of even size, texts of like length together.
     selection : str
         For the events.
+    cache : ActivationCache, optional
+        What the frozen blocks make of the rows; those that it lacks are computed first.
+    carried : dict of str to RawTensor, optional
+        State of the optimisers of an earlier update; what does not fit is left out.
+
+    Returns
+    -------
+    dict of str to RawTensor
+        State of the optimisers, where ``config.step.carry`` asks for it; else nothing.
 
     Raises
     ------
@@ -61,26 +77,37 @@ def run_loop(
     Examples
     --------
     >>> import numpy as np
+    >>> from dripstone.core.config import Stop
     >>> from dripstone.models import mlp
     >>> model = mlp(inputs=2, random_features=16)
     >>> model.head.grow(2)
     >>> inputs = [np.array([x, 1.0], dtype="f4") for x in (-2.0, -1.0, 1.0, 2.0)]
     >>> rows = Rows(inputs, torch.tensor([0, 0, 1, 1]), torch.ones(4))
-    >>> for event in run_loop(model, ["head.weight"], rows, TrainConfig(epochs=2, learning_rate=0.1), "head@adamw"):
+    >>> config = TrainConfig(stop=Stop(epochs=2), learning_rate=0.1)
+    >>> for event in run_loop(model, ["head.weight"], rows, config, "head@adamw"):
     ...     print(event)
     head@adamw: epoch 1 of 2, running loss 0.6931
     head@adamw: epoch 2 of 2, running loss 0...
     """
-    counting = torch.nonzero(rows.weights > 0).flatten()
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    chosen = _prepare(model, set(names), alone=min(len(counting), config.batch_size) == 1)
-    optimizer = torch.optim.AdamW(chosen, lr=config.learning_rate, weight_decay=config.weight_decay)
     generator = torch.Generator().manual_seed(config.seed)
+    learned, watched = _part(rows, config, generator)
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    named = _prepare(model, set(names), alone=_smallest_batch(len(learned), config.batch_size) == 1)
     try:
-        for epoch in range(1, config.epochs + 1):
-            loss = _run_epoch(model, optimizer, rows, _batches(counting, config.batch_size, generator), generator)
-            _check(loss, chosen, epoch)
-            yield Epoch(selection, epoch, config.epochs, loss)
+        loop = _Loop(model, named, rows, config, generator, cache)
+        if carried:
+            load_state(loop.optimizers, named, carried)
+        best = _Best(model, named, Patience(config.stop))
+        for epoch in range(1, config.stop.epochs + 1):
+            loss = loop.run_epoch(learned)
+            _check(loss, named, epoch)
+            yield Epoch(selection, epoch, config.stop.epochs, loss)
+            if len(watched):
+                best.see(loop.measure(watched))
+            if best.patience.exhausted or loop.stopwatch.out_of_time():
+                break
+        best.restore()
+        return save_state(loop.optimizers, named) if config.step.carry else {}
     finally:
         for parameter, flag in flags:
             parameter.grad = None
@@ -88,20 +115,155 @@ def run_loop(
         model.eval()
 
 
-def _prepare(model: nn.Module, names: set[str], *, alone: bool) -> list[nn.Parameter]:
+@dataclass(slots=True, eq=False)
+class _Loop:
+    """What every step needs."""
+
+    model: nn.Module
+    named: dict[str, nn.Parameter]
+    rows: Rows
+    config: TrainConfig
+    generator: torch.Generator
+    cache: ActivationCache | None
+    optimizers: list[torch.optim.Optimizer] = field(init=False)
+    row_terms: RowTerms = field(init=False)
+    parameter_terms: ParameterTerms = field(init=False)
+    weights: torch.Tensor = field(init=False)
+    stopwatch: Stopwatch = field(init=False)
+    steps: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.optimizers = make_optimizers(self.named, self.config)
+        self.row_terms, self.parameter_terms = make_terms(self.model, self.named, self.rows, self.config.retain)
+        self.weights = self.rows.relative_weights()
+        self.stopwatch = Stopwatch(self.config.stop)
+
+    def run_epoch(self, learned: torch.Tensor) -> float:
+        """One pass; returns the weighted mean of the loss. Dropout draws from a generator that nobody else moves."""
+        batches = make_batches(self.rows.inputs, learned, self.config.batch_size, self.generator)
+        accumulate = self.config.step.accumulate
+        groups = [batches[start : start + accumulate] for start in range(0, len(batches), accumulate)]
+        planned = self.config.stop.epochs * len(groups)
+        total, seen = 0.0, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+            for group in groups:
+                if self.stopwatch.out_of_time():
+                    break
+                total += self._step(group, min(planned, self.config.stop.steps or planned))
+                seen += sum(len(index) for index in group)
+        return total / max(seen, 1)
+
+    def _step(self, group: Sequence[torch.Tensor], planned: int) -> float:
+        """One step over some batches; returns the sum of their rows' losses."""
+        count = sum(len(index) for index in group)
+        total = 0.0
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        for index in group:
+            with _precision(self.model):
+                loss = self._loss(index) * (len(index) / count)
+            loss.backward()
+            total += float(loss.detach())
+        if self.config.step.clip is not None:
+            nn.utils.clip_grad_norm_(self.named.values(), self.config.step.clip)
+        set_learning_rate(self.optimizers, learning_rate_factor(self.steps, planned, self.config.step))
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.steps += 1
+        self.stopwatch.step_done()
+        return total * count
+
+    def _loss(self, index: torch.Tensor) -> torch.Tensor:
+        logits = self._logits(index)
+        loss = self._cross_entropy(logits, index)
+        for row_term in self.row_terms:
+            loss = loss + row_term.loss(logits, index)
+        for parameter_term in self.parameter_terms:
+            loss = loss + parameter_term.loss()
+        return loss
+
+    def _cross_entropy(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        losses = nn.functional.cross_entropy(logits, self.rows.targets[index], reduction="none")
+        return (losses * self.weights[index].to(losses.dtype)).mean()
+
+    def _logits(self, index: torch.Tensor) -> torch.Tensor:
+        model: Model = self.model  # type: ignore[assignment]
+        if self.rows.features is not None:
+            return model.head(self.rows.features[index])
+        inputs = [self.rows.inputs[i] for i in index.tolist()]
+        batch = model.collate(inputs)
+        with self.cache.replaying(inputs, batch) if self.cache else nullcontext():
+            return self.model(batch)
+
+    def measure(self, watched: torch.Tensor) -> float:
+        """Mean loss, without the terms against forgetting, of rows that are not learned; in eval mode."""
+        with evaluating(self.model), torch.no_grad():  # type: ignore[arg-type]
+            parts = watched.split(self.config.batch_size)
+            losses = [float(self._cross_entropy(self._logits(index), index)) * len(index) for index in parts]
+        return sum(losses) / len(watched)
+
+
+@dataclass(slots=True, eq=False)
+class _Best:
+    """The weights at the lowest watched loss."""
+
+    model: nn.Module
+    named: dict[str, nn.Parameter]
+    patience: Patience
+    kept: list[torch.Tensor] = field(default_factory=list)
+
+    def _moving(self) -> list[torch.Tensor]:
+        return [*self.named.values(), *self.model.buffers()]
+
+    def see(self, loss: float) -> None:
+        if self.patience.improved(loss):
+            self.kept = [tensor.detach().clone() for tensor in self._moving()]
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for tensor, kept in zip(self._moving(), self.kept or self._moving(), strict=True):
+                tensor.copy_(kept)
+
+
+def _part(rows: Rows, config: TrainConfig, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that are learned, and those that are watched where the loop stops without progress."""
+    counting = torch.nonzero(rows.weights > 0).flatten()
+    if config.stop.patience is None:
+        return counting, counting[:0]
+    shuffled = counting[torch.randperm(len(counting), generator=generator)]
+    few = len(shuffled) // WATCHED
+    return shuffled[few:].sort().values, shuffled[:few].sort().values
+
+
+def _smallest_batch(rows: int, size: int) -> int:
+    return rows // math.ceil(rows / size) if rows else 0
+
+
+def _precision(model: nn.Module) -> AbstractContextManager[object]:
+    """bfloat16 where the device computes in it; a CPU's emulation would be slower than float32."""
+    device = next(model.parameters()).device
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", torch.bfloat16)
+    return nullcontext()
+
+
+def _prepare(model: nn.Module, names: set[str], *, alone: bool) -> dict[str, nn.Parameter]:
+    """The chosen parameters, a tied one under its first name; flags and modes are set for training."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    chosen = list({id(parameters[name]): parameters[name] for name in sorted(names)}.values())
-    ids = {id(parameter) for parameter in chosen}
+    chosen: dict[int, str] = {}
+    for name in sorted(names):
+        chosen.setdefault(id(parameters[name]), name)
     for parameter in parameters.values():
         parameter.grad = None
-        parameter.requires_grad_(id(parameter) in ids)
-    _set_modes(model, ids, training=False)
+        parameter.requires_grad_(id(parameter) in chosen)
+    _set_modes(model, set(chosen), training=False)
     if alone:
         # One row has no variance to normalise by.
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.training = False
-    return chosen
+    return {name: parameters[name] for name in chosen.values()}
 
 
 def _set_modes(module: nn.Module, chosen: set[int], *, training: bool) -> None:
@@ -125,47 +287,8 @@ def _owns(module: nn.Module, chosen: set[int]) -> bool | None:
     return any(id(parameter) in chosen for parameter in parameters) if parameters else None
 
 
-def _batches(counting: torch.Tensor, size: int, generator: torch.Generator) -> Sequence[torch.Tensor]:
-    """Shuffled indices in batches of even size, so that no single row is left over for the last one."""
-    order = counting[torch.randperm(len(counting), generator=generator)]
-    return order.tensor_split(math.ceil(len(order) / size)) if len(order) else ()
-
-
-def _run_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rows: Rows,
-    batches: Sequence[torch.Tensor],
-    generator: torch.Generator,
-) -> float:
-    """One pass; returns the weighted mean of the loss. Dropout draws from a generator that nobody else moves."""
-    mean_weight = float(rows.weights[rows.weights > 0].double().mean()) if batches else 1.0
-    total = 0.0
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        for index in batches:
-            loss = _loss(model, rows, index, mean_weight)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total += float(loss.detach()) * len(index)
-    return total / max(sum(len(index) for index in batches), 1)
-
-
-def _loss(model: nn.Module, rows: Rows, index: torch.Tensor, mean_weight: float) -> torch.Tensor:
-    wrapped: Model = model  # type: ignore[assignment]
-    if rows.features is not None:
-        logits = wrapped.head(rows.features[index])
-    else:
-        logits = model(wrapped.collate([rows.inputs[i] for i in index.tolist()]))
-    losses = nn.functional.cross_entropy(logits, rows.targets[index], reduction="none")
-    # Over the mean of all rows, not of the batch: else a batch of light rows would pull like one of heavy rows.
-    weights = (rows.weights[index].double() / mean_weight).to(losses.dtype)
-    return (losses * weights).mean()
-
-
-def _check(mean: float, chosen: Sequence[nn.Parameter], epoch: int) -> None:
-    if not math.isfinite(mean) or not all(bool(torch.isfinite(p).all()) for p in chosen):
+def _check(mean: float, named: dict[str, nn.Parameter], epoch: int) -> None:
+    if not math.isfinite(mean) or not all(bool(torch.isfinite(p).all()) for p in named.values()):
         raise DivergedError(
             f"training diverged in epoch {epoch}: the loss or a weight is not finite",
             remedy="lower train.learning_rate",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+import msgspec
 import torch
 from torch import nn
 
@@ -16,11 +17,19 @@ from dripstone.core.examples import Example
 from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
 from dripstone.core.records import Parameters, Rung
-from dripstone.select.selection import Selection, parse_selection
+from dripstone.core.tensors import RawTensor
+from dripstone.curate.policy import parse_policy
+from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.tasks.classification import Classification
-from dripstone.train.closed_form import Statistics, add_rows, fit_head
-from dripstone.train.features import encode, features_of
-from dripstone.train.loop import Rows, run_loop
+from dripstone.train.activation_cache import ActivationCache
+from dripstone.train.cached_features import encode_and_record, features_from
+from dripstone.train.closed_form import fit_head
+from dripstone.train.features import encode, features_of, head_logits
+from dripstone.train.hyperparameters import choose_hyperparameters
+from dripstone.train.loop import run_loop
+from dripstone.train.optimizers import check_optimizer
+from dripstone.train.rows import Rows
+from dripstone.train.statistics import Statistics, add_rows
 from dripstone.update.batch import Batch
 from dripstone.update.champion import Champion
 
@@ -29,11 +38,13 @@ from dripstone.update.champion import Champion
 class Encoding:
     """Features of a batch under the champion, [rows, features] float32 in the order of the batch's rows.
 
-    ``starter`` is the fork that made them, with fitted preprocessing.
+    ``starter`` is the fork that made them, with fitted preprocessing; ``cache`` has kept what its frozen blocks made of
+    them, where blocks are to be trained.
     """
 
     starter: nn.Module
     features: torch.Tensor
+    cache: ActivationCache | None = None
 
     def of(self, places: Sequence[int]) -> torch.Tensor:
         """Features of some rows."""
@@ -41,128 +52,232 @@ class Encoding:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a candidate is trained on.
+
+    ``rows`` are the batch's training rows, with their ``features`` [rows, d] under the champion, ``targets`` [rows]
+    int64 among the labels of ``task`` and ``weights`` [rows] float64. ``replay`` are remembered rows, ``statistics``
+    those of all rows the champion was trained on, None where the closed form has no say; ``carried`` is the state of
+    the champion's optimisers.
+    """
+
+    champion: Champion
+    encoding: Encoding
+    task: Classification
+    rows: Sequence[Example]
+    features: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    replay: Sequence[Example]
+    statistics: Statistics | None
+    config: Config
+    carried: dict[str, RawTensor] = field(default_factory=dict)
+
+    def part(self, places: torch.Tensor) -> Lesson:
+        """The same lesson with some of the rows."""
+        return replace(
+            self,
+            rows=[self.rows[i] for i in places.tolist()],
+            features=self.features[places],
+            targets=self.targets[places],
+            weights=self.weights[places],
+        )
+
+    def fork(self, names: Sequence[str]) -> Model:
+        """The champion's fork over some parameters, with room for the new labels."""
+        model: Model = fork(self.encoding.starter, names)  # type: ignore[assignment]
+        model.head.grow(len(self.task.labels))
+        return model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A trained fork, not stored yet. ``statistics`` are those of its rows, where they are known."""
+    """A trained fork, not stored yet.
+
+    ``statistics`` are those of every row so far under its own features, where they are known; ``optimizer`` is the
+    state that its optimisers carry on. ``reference`` is how well the features served new rows when they were last
+    looked at.
+    """
 
     model: Model
     task: Classification
     selection: Selection
     statistics: Statistics | None
-    rung: Rung
+    rungs: list[Rung]
     parameters: Parameters
     trained: int
     replayed: int
+    optimizer: dict[str, RawTensor] = field(default_factory=dict)
+    reference: float | None = None
 
 
 def choose_selection(config: Config, champion: Champion) -> Selection:
-    """The configured selection; ``head`` is solved in closed form wherever every label has statistics."""
-    selection = parse_selection(config.select.selection, "ridge" if champion.solvable else "adamw")
-    if selection.method == "ridge" and not champion.solvable:
+    """The configured selection; ``head`` is solved in closed form wherever every label has statistics.
+
+    Raises
+    ------
+    UsageError
+        If a word is not known, or asks for what this model or the configuration cannot give.
+    """
+    optimizer = config.train.optimizer
+    selection = parse_selection(config.select.selection, RIDGE if champion.solvable else optimizer, optimizer)
+    if selection.name == LADDER and not champion.solvable:
+        selection = Selection("head", None, optimizer)  # without statistics there is no first rung to climb from
+    if selection.method == RIDGE and not champion.solvable:
         raise UsageError(
             "the closed form needs rows of every label, and this model's output layer came with labels of its own",
-            remedy="use head@adamw",
+            remedy=f"use head@{optimizer}",
             kind="usage.selection",
+        )
+    if selection.method != RIDGE:
+        check_optimizer(selection.method or optimizer)
+    retain = config.train.retain
+    if (retain.ewc or retain.derpp) and not parse_policy(config.curate.policy).replay:
+        raise UsageError(
+            "train.retain.ewc and train.retain.derpp hold what replayed rows say, and no rows are remembered",
+            remedy="set curate.policy to screen+replay:2000, or use train.retain.distill or l2",
+            kind="usage.retain",
         )
     return selection
 
 
-def encode_batch(champion: Champion, selection: Selection, batch: Batch) -> Generator[Event, None, Encoding]:
-    """The one forward pass over the new rows; on the first rows ever, preprocessing and kernel width are fitted."""
+def encode_batch(champion: Champion, batch: Batch, trains: Sequence[str] = ()) -> Generator[Event, None, Encoding]:
+    """The one forward pass over the new rows; on the first rows ever, preprocessing and kernel width are fitted.
+
+    ``trains`` are the parameters that the update may move, the head's aside: what lies below them is kept on the way.
+    """
     module: nn.Module = champion.model  # type: ignore[assignment]
-    starter: Model = fork(module, selection.parameters(module))  # type: ignore[assignment]
+    starter: Model = fork(module, trains)  # type: ignore[assignment]
     starter.fit([row.inputs for row in batch.training()])
-    features = yield from encode(starter, [row.example.inputs for row in batch.rows])
-    encoding = Encoding(starter, features)  # type: ignore[arg-type]
+    inputs = [row.example.inputs for row in batch.rows]
+    cache = ActivationCache(starter, trains) if trains else None
+    features = yield from encode(starter, inputs) if cache is None else encode_and_record(starter, inputs, cache)
+    encoding = Encoding(starter, features, cache)  # type: ignore[arg-type]
     starter.head.fit(encoding.of(batch.places(held_out=False)))
     return encoding
 
 
-def train_candidate(
+def make_lesson(
     champion: Champion,
-    selection: Selection,
     encoding: Encoding,
     batch: Batch,
     replay: Sequence[Example],
     statistics: Statistics | None,
     config: Config,
-) -> Generator[Event, None, Candidate]:
-    """Train a fork of the champion; yields progress.
+    carried: dict[str, RawTensor] | None = None,
+) -> Lesson:
+    """What a candidate learns from a batch: its training rows that are not set aside."""
+    rows = batch.training()
+    task = champion.task.grow(row.target for row in rows if row.target is not None)
+    return Lesson(
+        champion=champion,
+        encoding=encoding,
+        task=task,
+        rows=rows,
+        features=encoding.of(batch.places(held_out=False)),
+        targets=torch.from_numpy(task.encode([row.target for row in rows])),
+        weights=torch.tensor([row.weight for row in rows], dtype=torch.float64),
+        replay=replay,
+        statistics=statistics,
+        config=config,
+        carried=carried or {},
+    )
 
-    Parameters
-    ----------
-    champion : Champion
-        It is only read.
-    selection : Selection
-        Which parameters may move, and how.
-    encoding : Encoding
-        Features of the batch under the champion.
-    batch : Batch
-        Its training rows that are not set aside.
-    replay : sequence of Example
-        Remembered rows, for the loop.
-    statistics : Statistics or None
-        Of all rows the champion was trained on; None where the closed form has no say.
-    config : Config
-        Its train section.
+
+def train_candidate(lesson: Lesson, selection: Selection) -> Generator[Event, None, Candidate]:
+    """Train a fork of the champion, which is only read; yields progress.
+
+    The head is solved in closed form first, wherever that has a say; the loop goes on from there.
     """
     began = time.process_time()
-    rows = batch.training()
-    features = encoding.of(batch.places(held_out=False))
-    task = champion.task.grow(row.target for row in rows if row.target is not None)
-    names = selection.parameters(encoding.starter)
-    model: Model = fork(encoding.starter, names)  # type: ignore[assignment]
-    model.head.grow(len(task.labels))
-    targets = torch.from_numpy(task.encode([row.target for row in rows]))
-    weights = torch.tensor([row.weight for row in rows], dtype=torch.float64)
-    if statistics is not None:
-        statistics = add_rows(statistics, model.head, features, targets, weights)
-        fit_head(model.head, statistics, config.train.ridge, features, targets, weights)
-    replayed = 0
-    if selection.method == "adamw":
-        replayed = len(replay)
-        yield from _loop(model, names, selection, task, rows, features, replay, config)
+    names = selection.parameters(lesson.encoding.starter)
+    model = lesson.fork(names)
+    if lesson.statistics is not None and not lesson.champion.task.labels:
+        choose_hyperparameters(model.head, lesson.features, lesson.targets, lesson.weights, lesson.config.train.ridge)
+    statistics, score = solve_head(lesson, model, lesson.statistics)
+    replayed, optimizer = 0, {}
+    if selection.method != RIDGE:
+        replayed = len(lesson.replay)
+        optimizer = yield from _loop(lesson, model, names, selection)
+    check_finite(model)
+    spent = time.process_time() - began
+    yield Trained(str(selection), spent)
+    return Candidate(
+        model=model,
+        task=lesson.task,
+        selection=selection,
+        statistics=statistics if selection.name == "head" else None,
+        rungs=[Rung(str(selection), score, spent)],
+        parameters=count_parameters(model, names),
+        trained=len(lesson.rows),
+        replayed=replayed,
+        optimizer=optimizer,
+    )
+
+
+def solve_head(lesson: Lesson, model: Model, statistics: Statistics | None) -> tuple[Statistics | None, float | None]:
+    """Solve a fork's head with the lesson's rows added; the new statistics, and how many rows the features serve."""
+    if statistics is None:
+        return None, None
+    statistics = add_rows(statistics, model.head, lesson.features, lesson.targets, lesson.weights)
+    penalty = lesson.config.train.ridge or float(model.head.penalty)
+    score = fit_head(model.head, statistics, penalty, lesson.features, lesson.targets, lesson.weights)
+    return statistics, score
+
+
+def check_finite(model: Model) -> None:
+    """Refuse a head that holds numbers that are not finite.
+
+    Raises
+    ------
+    DivergedError
+        If it does.
+    """
     if not (torch.isfinite(model.head.weight).all() and torch.isfinite(model.head.bias).all()):
         raise DivergedError(
             "the output layer holds numbers that are not finite",
             remedy="mend rows or model so that every feature is finite",
         )
-    spent = time.process_time() - began
-    yield Trained(str(selection), spent)
-    return Candidate(
-        model=model,
-        task=task,
-        selection=selection,
-        statistics=statistics,
-        rung=Rung(str(selection), None, spent),
-        parameters=_count_parameters(model, names),  # type: ignore[arg-type]
-        trained=len(rows),
-        replayed=replayed,
-    )
 
 
-def _count_parameters(module: nn.Module, trained: Sequence[str]) -> Parameters:
+def count_parameters(model: Model, trained: Sequence[str]) -> Parameters:
+    """How many numbers the named parameters hold, and the whole model."""
+    module: nn.Module = model  # type: ignore[assignment]
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     return Parameters(trained=sum(sizes[name] for name in trained), total=sum(sizes.values()))
 
 
 def _loop(
-    model: Model,
-    names: Sequence[str],
-    selection: Selection,
-    task: Classification,
-    rows: Sequence[Example],
-    features: torch.Tensor,
-    replay: Sequence[Example],
-    config: Config,
-) -> Generator[Event, None, None]:
-    everything = [*rows, *replay]
+    lesson: Lesson, model: Model, names: Sequence[str], selection: Selection
+) -> Generator[Event, None, dict[str, RawTensor]]:
+    train = lesson.config.train
+    retain = train.retain
     head_only = selection.name == "head"
-    if head_only and replay:
-        features = torch.cat([features, features_of(model, [row.inputs for row in replay])])
-    data = Rows(
-        inputs=[row.inputs for row in everything],
-        targets=torch.from_numpy(task.encode([row.target for row in everything])),
-        weights=torch.tensor([row.weight for row in everything], dtype=torch.float64),
+    old_logits = bool(lesson.champion.task.labels) and bool(retain.distill or retain.derpp)
+    features = _all_features(lesson) if head_only or old_logits else None
+    rows = Rows(
+        inputs=[row.inputs for row in [*lesson.rows, *lesson.replay]],
+        targets=torch.cat([lesson.targets, torch.from_numpy(lesson.task.encode([r.target for r in lesson.replay]))]),
+        weights=torch.cat([lesson.weights, torch.tensor([r.weight for r in lesson.replay], dtype=torch.float64)]),
         features=features if head_only else None,
+        replayed=torch.arange(len(lesson.rows) + len(lesson.replay)) >= len(lesson.rows),
+        known=len(lesson.champion.task.labels),
+        champion_logits=head_logits(lesson.champion.model, features) if old_logits and features is not None else None,
     )
-    yield from run_loop(model, names, data, config.train, str(selection))  # type: ignore[arg-type]
+    cache = lesson.encoding.cache
+    if cache is not None:
+        cache.attach(model)
+    config = msgspec.structs.replace(train, optimizer=selection.method)
+    module: nn.Module = model  # type: ignore[assignment]
+    return (yield from run_loop(module, names, rows, config, str(selection), cache=cache, carried=lesson.carried))
+
+
+def _all_features(lesson: Lesson) -> torch.Tensor:
+    """The champion's features of new and replayed rows."""
+    if not lesson.replay:
+        return lesson.features
+    inputs = [row.inputs for row in lesson.replay]
+    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
+    cache = lesson.encoding.cache
+    old = features_of(starter, inputs) if cache is None else features_from(starter, inputs, cache)
+    return torch.cat([lesson.features, old])

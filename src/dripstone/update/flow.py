@@ -19,17 +19,18 @@ from dripstone.core.records import count
 from dripstone.curate.policy import parse_policy
 from dripstone.curate.screen import Screened, screen
 from dripstone.gate import reasons
-from dripstone.select.selection import Selection
+from dripstone.select.selection import LADDER, RIDGE, Selection
 from dripstone.store.ledger import Array, Book, PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
-from dripstone.train.closed_form import Statistics
+from dripstone.train.statistics import Statistics
 from dripstone.update import training_state
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
-from dripstone.update.candidate import Candidate, choose_selection, encode_batch, train_candidate
+from dripstone.update.candidate import Candidate, choose_selection, encode_batch, make_lesson, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
+from dripstone.update.ladder import climb, trained_below
 from dripstone.update.meter import Meter
 from dripstone.update.sense import ask_champion, dispute, find_nonsense, is_contested, set_aside_new_labels
 from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
@@ -149,7 +150,9 @@ def _nothing_to_learn(batch: Batch) -> Outcome:
 def _learn(
     repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
-    encoding = yield from encode_batch(champion, selection, batch)
+    first = not champion.task.labels
+    trains = trained_below(selection, champion.model, first=first)  # type: ignore[arg-type]
+    encoding = yield from encode_batch(champion, batch, trains)
     attempt = Attempt(repository, config, champion, selection, batch, encoding, start)
     if not attempt.asks:
         return (yield from _contend(attempt))
@@ -195,13 +198,18 @@ def _contend(attempt: Attempt) -> Generator[Event, None, Outcome]:
 
 def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
     champion, batch, state = attempt.champion, attempt.batch, attempt.start.state
-    statistics = _statistics(attempt.repository, champion, attempt.selection, state, batch.corrected())
-    replay = [row.example() for row in state.replay]
-    return (
-        yield from train_candidate(
-            champion, attempt.selection, attempt.encoding, batch, replay, statistics, attempt.config
-        )
+    lesson = make_lesson(
+        champion,
+        attempt.encoding,
+        batch,
+        replay=[row.example() for row in state.replay],
+        statistics=_statistics(attempt.repository, champion, attempt.selection, state, batch.corrected()),
+        config=attempt.config,
+        carried=state.optimizer,
     )
+    if attempt.selection.name == LADDER:
+        return (yield from climb(attempt, lesson))
+    return (yield from train_candidate(lesson, attempt.selection))
 
 
 def _try(attempt: Attempt, candidate: Candidate) -> Generator[Event, None, Outcome | None]:
@@ -222,6 +230,7 @@ def _statistics(
 ) -> Statistics | None:
     """What the closed form starts from; the loop takes it where it is at hand, and does not pay for a rebuild."""
     at_hand = state.statistics or not champion.task.labels
-    if not champion.solvable or not (at_hand or selection.method == "ridge"):
+    needed = selection.method == RIDGE or selection.name == LADDER
+    if not champion.solvable or not (at_hand or needed):
         return None
     return training_state.statistics_of(repository, state, champion.model, champion.task, without=corrected)

@@ -111,6 +111,15 @@ def anchor_of(repository: Repository, version: str) -> str:
     return (certificate.next_anchor if certificate else None) or version
 
 
+def reference_of(repository: Repository, version: str) -> float | None:
+    """How well the features of a version served new rows when an update on its line last looked."""
+    for ancestor, entry in judging_entries(repository, set(ancestors(repository, version))).items():
+        record = repository.read_record(ancestor, entry.number, entry.nonce)
+        if record is not None and record.reference is not None:
+            return record.reference
+    return None
+
+
 def quarantined_places(repository: Repository, book: Book, ids: Collection[str]) -> set[Place]:
     """Where quarantined rows of these ids stand."""
     if not ids:

@@ -29,16 +29,16 @@ from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import MARKS, TrainingState
 from dripstone.tasks.classification import Classification, mark
-from dripstone.train.closed_form import Statistics, add_rows
 from dripstone.train.features import features_of, head_logits
+from dripstone.train.statistics import Statistics, add_rows, fits, no_rows, read_statistics
 from dripstone.update.bookkeeping import affordable
 from dripstone.update.known import known_rows, merge_known
-from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, page_rows
+from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, page_rows, reference_of
 
 PORTION = 4096
 """Rows whose inputs are in memory at a time when statistics are rebuilt."""
 
-LEARNED = ("head.weight", "head.bias", "head.scale")
+LEARNED = ("head.weight", "head.bias", "head.scale", "head.penalty")
 """Tensors that features, expanded ones included, do not depend on."""
 
 
@@ -83,12 +83,10 @@ def load_state(repository: Repository, config: Config, version: str, model: Mode
 
 def _is_sound(state: TrainingState, model: Model) -> bool:
     """Whether the tensors of a state read from disk fit its rows and the model."""
-    classes, expanded = model.head.weight.shape
-    cross, features = state.statistics.get("cross"), state.trusted_features
-    solvable = cross is None or (cross.shape[:-1] == (expanded + 1,) and cross.shape[-1] <= classes)
+    features = state.trusted_features
     matching = not state.trusted if features is None else features.dtype == "F32"
     marked = (state.trusted_marks is None) == (not state.trusted)
-    return solvable and matching and marked and state.known.shape[0] % 2 == 0
+    return matching and marked and state.known.shape[0] % 2 == 0 and fits(state.statistics, model.head)
 
 
 def _rebuild(repository: Repository, config: Config, version: str, anchor: str, model: Model) -> TrainingState:
@@ -105,7 +103,8 @@ def _rebuild(repository: Repository, config: Config, version: str, anchor: str, 
     features = features_of(model, [row.example().inputs for row in trusted])
     state = state_of_trusted(repository, version, anchor, model, trusted, features)
     known_raw = to_raw(torch.from_numpy(known.reshape(-1)))
-    return replace(state, replay=memory, replay_seen=seen, known=known_raw)
+    reference = reference_of(repository, version)
+    return replace(state, replay=memory, replay_seen=seen, known=known_raw, reference=reference)
 
 
 def state_of_trusted(
@@ -197,14 +196,14 @@ def statistics_of(
     """
     dropped = set(without)
     if state.statistics and not dropped:
-        return Statistics.from_raw(state.statistics)
+        return read_statistics(state.statistics)
     pages = learned_pages(repository, state.version)
     rows = [row for page in pages for row in page if row.role == "train"]
     if state.statistics:
         gone = [row for row in rows if row.id in dropped]
-        return _with_rows(Statistics.from_raw(state.statistics), gone, model, task, sign=-1.0)
+        return _with_rows(read_statistics(state.statistics), gone, model, task, sign=-1.0)
     kept = [row for row in rows if row.id not in dropped]
-    return _with_rows(Statistics.empty(model.head.weight.shape[1]), kept, model, task, sign=1.0)
+    return _with_rows(no_rows(), kept, model, task, sign=1.0)
 
 
 def _with_rows(
@@ -267,6 +266,8 @@ def advance(
     trained: Sequence[PageRow],
     heard: Heard,
     statistics: Statistics | None,
+    optimizer: dict[str, RawTensor] | None = None,
+    reference: float | None = None,
 ) -> TrainingState:
     """The state after a promotion: held-out rows become trusted, trained ones are offered to replay."""
     memory, seen = _remember(state.replay, state.replay_seen, trained, config)
@@ -285,4 +286,6 @@ def advance(
         replay_seen=seen,
         known=to_raw(torch.from_numpy(known.reshape(-1))),
         statistics={} if statistics is None else statistics.to_raw(),
+        optimizer=optimizer or {},
+        reference=state.reference if reference is None else reference,
     )

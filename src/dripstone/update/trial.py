@@ -105,7 +105,9 @@ def conclude(
             attempt.repository.manifest(stored.version),
             trained=[PageRow.of(example, "train") for example in attempt.batch.training()],
             heard=_heard(hearing, attempt.start.state, stored.version if best else None),
-            statistics=candidate.statistics if candidate.selection.name == "head" else None,
+            statistics=candidate.statistics,
+            optimizer=candidate.optimizer,
+            reference=candidate.reference,
         )
     return Outcome(judgement.verdict, judgement.reason, candidate, stored, hearing, judgement, next_state)
 

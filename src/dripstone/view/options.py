@@ -45,11 +45,9 @@ def _check_names(settings: dict[str, str]) -> None:
     """Tell a slip from a name that is far from any; for the latter the configuration lists all there are."""
     import difflib
 
-    import msgspec
+    from dripstone.core.config import setting_names
 
-    from dripstone.core.config import Config
-
-    known = [f"{section}.{key}" for section, keys in msgspec.to_builtins(Config()).items() for key in keys]
+    known = setting_names()
     for name in settings:
         if name not in known and (near := difflib.get_close_matches(name, known, n=1)):
             raise click.BadParameter(f"there is no setting {name!r}; did you mean {near[0]!r}?")

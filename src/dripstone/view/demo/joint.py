@@ -12,8 +12,9 @@ from dripstone.core.examples import is_held_out
 from dripstone.learner import Learner
 from dripstone.stream.columns import to_inputs
 from dripstone.tasks.classification import Classification, answers
-from dripstone.train.closed_form import Statistics, add_rows, fit_head
+from dripstone.train.closed_form import fit_head
 from dripstone.train.features import features_of, head_logits
+from dripstone.train.statistics import add_rows, no_rows
 from dripstone.view.demo.stream import Row, Stream
 
 EPOCHS = 60
@@ -47,8 +48,8 @@ def train_jointly(learner: Learner, stream: Stream) -> Joint:
     model.head.fit(features)
     model.head.grow(len(task.labels))
     ones = torch.ones(len(rows), dtype=torch.float64)
-    statistics = add_rows(Statistics.empty(model.head.weight.shape[1]), model.head, features, targets, ones)
-    fit_head(model.head, statistics, learner.config.train.ridge, features, targets, ones)
+    statistics = add_rows(no_rows(), model.head, features, targets, ones)
+    fit_head(model.head, statistics, float(model.head.penalty), features, targets, ones)
     closed_form = _accuracy(head_logits(model, test), truth)
     return Joint(len(rows), closed_form, _network(features, targets, test, truth, len(task.labels)))
 

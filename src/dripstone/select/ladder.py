@@ -1,0 +1,29 @@
+"""``ladder``: the cheapest selection first, and the next one only where it is needed.
+
+The rungs are the head in closed form, then the last block, then the last two. Which of them an update takes is decided
+on its training rows; ``update.ladder`` climbs.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dripstone.core.blocks import find_blocks
+
+LONGEST = 2
+"""Blocks of the longest suffix that the ladder tries."""
+
+
+def rungs(model: nn.Module, head_method: str, loop_method: str) -> list[str]:
+    """The selections of the ladder for this model, cheapest first, in text form.
+
+    Examples
+    --------
+    >>> from dripstone.models import mlp
+    >>> rungs(mlp(inputs=2, hidden=[4, 4, 4]), "ridge", "adamw")
+    ['head@ridge', 'suffix:1@adamw', 'suffix:2@adamw']
+    >>> rungs(mlp(inputs=2), "ridge", "adamw")
+    ['head@ridge']
+    """
+    blocks = len(find_blocks(model.get_submodule("backbone")))
+    return [f"head@{head_method}", *(f"suffix:{k}@{loop_method}" for k in range(1, min(LONGEST, blocks) + 1))]

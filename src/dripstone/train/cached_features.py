@@ -1,0 +1,67 @@
+"""Features beside the activation cache: the pass over new rows fills it, and a tuned fork starts from it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import torch
+
+from dripstone.core.events import Encoded
+from dripstone.core.examples import Inputs
+from dripstone.core.protocols import Model
+from dripstone.train.activation_cache import ActivationCache
+from dripstone.train.features import evaluating, in_batches, in_places
+
+
+def encode_and_record(
+    model: Model, inputs: Sequence[Inputs], cache: ActivationCache
+) -> Generator[Encoded, None, torch.Tensor]:
+    """`dripstone.train.features.encode`, and the cache keeps the activations on the way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dripstone.models import mlp
+    >>> model = mlp(inputs=4, hidden=[8, 8], random_features=16)
+    >>> cache = ActivationCache(model, ["backbone.1.0.weight", "head.weight"])
+    >>> for event in encode_and_record(model, [np.zeros(4, dtype="f4")] * 70, cache):
+    ...     print(event)
+    features of 64 of 70 rows
+    features of 70 of 70 rows
+    """
+    batches = in_batches(inputs)
+    parts = []
+    done = 0
+    with evaluating(model), torch.no_grad():
+        for places in batches:
+            rows = [inputs[i] for i in places.tolist()]
+            batch = model.collate(rows)
+            with cache.recording(rows, batch):
+                parts.append(model.features(batch).float())
+            done += len(places)
+            yield Encoded(done, len(inputs))
+    return in_places(parts, batches)
+
+
+def features_from(model: Model, inputs: Sequence[Inputs], cache: ActivationCache) -> torch.Tensor:
+    """[rows, features] of a fork, from what the cache keeps; rows that it lacks are computed and kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dripstone.models import mlp
+    >>> model, rows = mlp(inputs=4, hidden=[8, 8], random_features=16), [np.ones(4, dtype="f4")]
+    >>> cache = ActivationCache(model, ["backbone.1.0.weight", "head.weight"])
+    >>> features_from(model, rows, cache).shape
+    torch.Size([1, 8])
+    """
+    cache.attach(model)
+    batches = in_batches(inputs)
+    parts = []
+    with evaluating(model), torch.no_grad():
+        for places in batches:
+            rows = [inputs[i] for i in places.tolist()]
+            batch = model.collate(rows)
+            with cache.replaying(rows, batch):
+                parts.append(model.features(batch).float())
+    return in_places(parts, batches)

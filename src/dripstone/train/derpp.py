@@ -1,0 +1,61 @@
+"""Dark experience replay (DER++): replayed rows keep the champion's logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DarkExperienceReplay:
+    """A term of the loss: on replayed rows, how far the candidate's logits have gone from the champion's.
+
+    The mean squared difference over the labels that the champion knew. The cross-entropy of replayed rows, the other
+    half of DER++, is in the loop anyway.
+
+    The paper stores the logits that the network gave, in the middle of its training, when a row entered the memory.
+    Here they are the champion's: of a whole model that the gate has let live, with a logit for every label that it
+    knew, and computed anew for each update, so that nothing is stored beside the row.
+
+    Parameters
+    ----------
+    weight : float
+        Of the term, the paper's alpha.
+    champion_logits : torch.Tensor
+        [rows, known] float32, the champion's logits of all rows of the stage.
+    row_weights : torch.Tensor
+        [rows] float, each row's weight over the mean weight of the stage; 0 where the term does not apply.
+
+    References
+    ----------
+    Buzzega et al., "Dark Experience for General Continual Learning: a Strong, Simple Baseline", arXiv 2004.07211,
+    eq. 6. As in the authors' code, the squared difference is averaged over the labels.
+
+    Examples
+    --------
+    >>> term = DarkExperienceReplay(1.0, torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.ones(2))
+    >>> float(term.loss(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([0])))
+    2.5
+    """
+
+    weight: float
+    champion_logits: torch.Tensor
+    row_weights: torch.Tensor
+
+    def loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """The weighted term, a scalar to be added to the loss: its mean over the batch.
+
+        Parameters
+        ----------
+        logits : torch.Tensor
+            [batch, classes] float32, the candidate's; the first columns are the labels that the champion knew.
+        index : torch.Tensor
+            [batch] int64, which rows of the stage these are.
+        """
+        # Other rows are left out, not multiplied by 0: that would make NaN of what is not finite.
+        applies = self.row_weights[index] > 0
+        rows = index[applies]
+        champion = self.champion_logits[rows].to(logits.device)
+        squares = (logits[applies, : champion.shape[1]] - champion).square().mean(dim=1)
+        return self.weight * (squares * self.row_weights[rows].to(squares)).sum() / len(index)

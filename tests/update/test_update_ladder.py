@@ -1,0 +1,161 @@
+"""The ladder: what tunes the features, when it climbs, and how exact it stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dripstone.core.config import Config
+from dripstone.core.fork import changed_tensors
+from dripstone.models import mlp
+from dripstone.models.factory import ModelSpec
+from dripstone.train.features import features_of
+from dripstone.train.solve import solve
+from dripstone.train.statistics import add_rows, no_rows
+from dripstone.update.candidate import choose_selection
+from dripstone.update.ladder import FIRST_ROWS
+from dripstone.update.training_state import load_state
+from learner_samples import blobs, live_rows, make, own_net
+
+FAST = {"train.learning_rate": 0.05, "train.stop.epochs": 10}
+"""Blocks step at a tenth of it."""
+
+
+def narrow():
+    """Ten inputs through four units: features cannot serve classes that they were not tuned for."""
+    return mlp(inputs=10, hidden=[16, 4], random_features=64)
+
+
+def rows_along(axis, labels, count, seed):
+    """Classes that differ along one input; the others are noise."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        for place, label in enumerate(labels):
+            point = draw.normal(0, 1, 10)
+            point[axis] += 8 * place - 4
+            rows.append({"inputs": point.tolist(), "label": label})
+    return rows
+
+
+def backbone_moved(learner, update):
+    old, new = (learner.champion(version).model for version in (update.parent, update.version))
+    return any(name.startswith("backbone.") for name in changed_tensors(new, old))
+
+
+def assert_exact(learner):
+    """The live head is the batch solution over every training row so far, under the live features."""
+    champion = learner.champion()
+    examples = [row.example() for row in live_rows(learner, "train")]
+    statistics = add_rows(
+        no_rows(),
+        champion.model.head,
+        features_of(champion.model, [example.inputs for example in examples]),
+        torch.from_numpy(champion.task.encode([example.target for example in examples])),
+        torch.ones(len(examples), dtype=torch.float64),
+    )
+    weights = solve(statistics, champion.model.head, float(champion.model.head.penalty)).weights
+    found = torch.cat([champion.model.head.weight.T, champion.model.head.bias[None]]).detach().double()
+    torch.testing.assert_close(found, weights, atol=1e-5 * float(weights.abs().max()), rtol=1e-5)
+
+
+def test_the_first_rows_tune_the_last_blocks(tmp_path):
+    learner = make(tmp_path, FAST, model=narrow())
+    update = learner.update(rows_along(0, "ab", 200, seed=0))
+    assert update.promoted
+    assert update.selection == "suffix:2@adamw"
+    assert [rung.selection for rung in update.rungs] == ["head@ridge", "suffix:2@adamw"]
+    assert update.rungs[1].score >= update.rungs[0].score - 0.05
+    assert update.reference == update.rungs[1].score
+    assert backbone_moved(learner, update)
+    assert_exact(learner)
+
+
+def test_after_that_the_head_alone_moves_while_it_keeps_up(tmp_path):
+    learner = make(tmp_path, FAST, model=narrow())
+    first = learner.update(rows_along(0, "ab", 200, seed=0))
+    update = learner.update(rows_along(0, "ab", 60, seed=1), gate="off")
+    assert update.promoted
+    assert update.selection == "head@ridge"
+    assert update.reference == first.reference
+    assert not backbone_moved(learner, update)
+    assert_exact(learner)
+
+
+def test_few_first_rows_leave_the_features_alone(tmp_path):
+    learner = make(tmp_path, FAST, model=narrow())
+    update = learner.update(rows_along(0, "ab", FIRST_ROWS // 3, seed=0))
+    assert update.promoted
+    assert update.selection == "head@ridge"
+    assert update.reference == update.rungs[0].score
+    assert not backbone_moved(learner, update)
+
+
+def test_where_the_features_fall_behind_the_ladder_climbs_and_stays_exact(tmp_path):
+    learner = make(tmp_path, FAST, model=narrow())
+    first = learner.update(rows_along(0, "ab", 200, seed=0))
+    update = learner.update(rows_along(5, "cd", 150, seed=1))
+    assert update.promoted
+    assert update.selection.startswith("suffix:")
+    scores = {rung.selection: rung.score for rung in update.rungs}
+    assert scores["head@ridge"] < first.reference - 0.1
+    assert scores[update.selection] > scores["head@ridge"] + 0.1
+    assert update.reference == scores[update.selection]
+    assert backbone_moved(learner, update)
+    assert_exact(learner)
+    after = learner.update(rows_along(5, "cd", 40, seed=2), gate="off")
+    assert after.promoted
+    assert_exact(learner)
+
+
+def test_a_climb_in_vain_is_not_made_again(tmp_path):
+    learner = make(tmp_path, FAST, model=narrow())
+    learner.update(rows_along(0, "ab", 200, seed=0))
+    noise = [{**row, "label": "cd"[i % 2]} for i, row in enumerate(rows_along(9, "x", 200, seed=3))]
+    update = learner.update(noise, gate="off")
+    assert len(update.rungs) > 1
+    assert update.selection == "head@ridge"
+    assert update.reference == update.rungs[0].score
+    again = [{**row, "label": "cd"[i % 2]} for i, row in enumerate(rows_along(9, "x", 200, seed=4))]
+    assert len(learner.update(again, gate="off").rungs) == 1
+
+
+def test_what_the_features_were_good_for_is_rebuilt_from_the_records(tmp_path):
+    learner = make(tmp_path, FAST, model=narrow())
+    first = learner.update(rows_along(0, "ab", 200, seed=0))
+    assert learner.update(rows_along(0, "ab", 60, seed=1), gate="off").promoted
+    version, model = learner.champion().version, learner.champion().model
+    kept = load_state(learner.repository, learner.config, version, model)
+    for state in (learner.repository.path / "training" / "state").iterdir():
+        state.unlink()
+    rebuilt = load_state(learner.repository, learner.config, version, model)
+    assert rebuilt.reference == kept.reference == first.reference
+
+
+def test_a_model_without_blocks_has_one_rung(tmp_path):
+    learner = make(tmp_path)
+    update = learner.update(blobs(300, seed=0))
+    assert [rung.selection for rung in update.rungs] == ["head@ridge"]
+
+
+def test_labels_that_came_with_the_model_leave_the_loop(tmp_path):
+    champion = make(tmp_path, model=own_net(), spec=ModelSpec("learner_samples:own_net"), labels=["a", "b"]).champion()
+    assert str(choose_selection(Config(), champion)) == "head@adamw"
+    config = Config().override({"train.optimizer": "sgd"})
+    assert str(choose_selection(config, champion)) == "head@sgd"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+def test_the_rungs_step_as_the_configuration_says(tmp_path, optimizer):
+    learner = make(tmp_path, FAST, model=narrow())
+    update = learner.update(rows_along(0, "ab", 200, seed=0), optimizer=optimizer)
+    assert update.rungs[-1].selection == f"suffix:2@{optimizer}"
+
+
+def test_the_same_rows_give_the_same_version(tmp_path):
+    updates = []
+    for name in ("one", "two"):
+        learner = make(tmp_path / name, FAST, model=narrow())
+        updates.append(learner.update(rows_along(0, "ab", 200, seed=0)))
+    assert updates[0].version == updates[1].version
