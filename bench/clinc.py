@@ -59,7 +59,7 @@ def main() -> None:
     stream = text_stream(encoder, options.data, options.seed)
     quiet = Output("quiet")
     with tempfile.TemporaryDirectory() as folder:
-        learner = Learner.create(Path(folder) / "project", model=stream.model(), input="input")
+        learner = Learner.create(Path(folder) / "project", model=stream.model(), input="input", select="head")
         # A fixed key in place of the random one, so that the same rows are held out in every run of the bench.
         (learner.repository.path / "training" / "holdout.key").write_bytes(bytes([options.seed] * 32))
         ruler = Ruler(stream)

@@ -17,7 +17,8 @@ from dripstone.core.records import Update
 from dripstone.learner import Learner
 from dripstone.models.text import text_classifier
 
-COLUMNS = {"task.id": "id", "task.weight": "weight"}
+SETTINGS = {"task.id": "id", "task.weight": "weight", "select.selection": "head"}
+"""The encoder stays frozen, as the peers' does: the bench is about the gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,9 @@ class Dripstone:
 
 
 def new_project(folder: Path, encoder: str, random_features: int, seed: int) -> Learner:
-    """A project with the defaults; the same rows are held out in every run."""
+    """A project with a frozen encoder and otherwise the defaults; the same rows are held out in every run."""
     model = text_classifier(encoder=encoder, random_features=random_features, seed=seed)
-    learner = Learner.create(folder, model=model, input="input", settings=COLUMNS)
+    learner = Learner.create(folder, model=model, input="input", settings=SETTINGS)
     (learner.repository.path / "training" / "holdout.key").write_bytes(bytes([seed % 256] * 32))
     return learner
 

@@ -15,7 +15,8 @@ from dripstone.models import mlp
 from dripstone.models.classifier import Classifier
 from dripstone.models.wrap import wrap
 from dripstone.train.features import features_of
-from dripstone.train.loop import Rows, run_loop
+from dripstone.train.loop import run_loop
+from dripstone.train.rows import Rows
 
 FAST = TrainConfig(stop=Stop(epochs=3), learning_rate=0.01, batch_size=8)
 
