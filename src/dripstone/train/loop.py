@@ -62,7 +62,7 @@ def run_loop(
     cache : ActivationCache, optional
         What the frozen blocks make of the rows; those that it lacks are computed first.
     carried : dict of str to RawTensor, optional
-        State of the optimisers of an earlier update; what does not fit is left out.
+        State of the optimisers of an earlier update, for ``config.step.carry``; what does not fit is left out.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def run_loop(
     named = _prepare(model, set(names), alone=_smallest_batch(len(learned), config.batch_size) == 1)
     try:
         loop = _Loop(model, named, rows, config, generator, cache)
-        if carried:
+        if carried and config.step.carry:
             load_state(loop.optimizers, named, carried)
         best = _Best(model, named, Patience(config.stop))
         for epoch in range(1, config.stop.epochs + 1):
