@@ -34,7 +34,7 @@ class Goal:
 def goals(report: Report) -> list[Goal]:
     """All of them, also those that nothing was run for."""
     ladder, head = _ran(report, LADDER), _ran(report, CLOSED_FORM)
-    joint = reference(report)
+    joint = reference(report, JOINT)
     return [
         *_accuracy(ladder, joint),
         *_cost(ladder, joint),
@@ -49,9 +49,9 @@ def goals(report: Report) -> list[Goal]:
     ]
 
 
-def reference(report: Report) -> Result | None:
-    """Joint full fine-tuning with the learning rate that is best on the validation rows."""
-    ran = [result for name in JOINT if (result := _ran(report, name))]
+def reference(report: Report, names: Sequence[str]) -> Result | None:
+    """Of joint training with some learning rates, the one that is best on the validation rows."""
+    ran = [result for name in names if (result := _ran(report, name))]
     return max(ran, key=lambda result: result.val or 0.0) if ran else None
 
 
@@ -115,7 +115,7 @@ def _closed_form(head: Result | None) -> list[Goal]:
 
 def _at_once(report: Report, joint: Result | None) -> list[Goal]:
     ours = reached([result for name in AT_ONCE if (result := _ran(report, f"at once {name}"))])
-    lora = _ran(report, JOINT_LORA)
+    lora = reference(report, JOINT_LORA)
     found = []
     for what, peer, bound in (("joint full fine-tuning", joint, 1 / 4), ("joint LoRA", lora, 1 / 2.5)):
         claim = f"all classes at once, CPU-s to {REACH} over those of {what}"

@@ -67,7 +67,7 @@ def _set_scales(axes: Any, shown: Sequence[Result]) -> None:
 
 
 def _kinds(shown: Sequence[Result]) -> Iterator[tuple[str, str, str, list[Result]]]:
-    joint = {*JOINT, JOINT_LORA}
+    joint = {*JOINT, *JOINT_LORA}
     kinds = [
         ("Dripstone, stage by stage", "tab:blue", "o", set(SELECTIONS)),
         ("Dripstone, all classes at once", "tab:cyan", "s", {name for name in NAMES if name.startswith("at once")}),

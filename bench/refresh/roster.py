@@ -18,7 +18,7 @@ from bench.refresh.learn_sgd import PartialFit
 from bench.refresh.network import load_network
 from bench.refresh.pupil import Floor, Pupil, live
 from bench.refresh.results import Point, Result
-from bench.refresh.settings import CHOSEN, JOINT_EPOCHS, JOINT_RATES, Setting, train_section
+from bench.refresh.settings import CHOSEN, JOINT_EPOCHS, JOINT_LORA_RATES, JOINT_RATES, Setting, train_section
 
 REACH = 0.955
 """Accuracy that learners of all classes at once have to reach."""
@@ -26,21 +26,21 @@ REACH = 0.955
 SELECTIONS = ("head@ridge", "head@adamw", "suffix:1@adamw", "suffix:2@adamw", "vectors@adamw", "full@adamw", "ladder")
 PEERS = ("replay full", "replay LoRA", "replay BAdam", "Avalanche DER++", "Avalanche ER-ACE", "SGDClassifier")
 JOINT = tuple(f"joint full {rate:.0e}" for rate in JOINT_RATES)
-JOINT_LORA = "joint LoRA"
+JOINT_LORA = tuple(f"joint LoRA {rate:.0e}" for rate in JOINT_LORA_RATES)
 AT_ONCE = ("suffix:1@adamw", "suffix:2@adamw", "ladder")
 OVERHEAD = "loop overhead"
 NAMES = (
     *SELECTIONS,
     *PEERS,
     *JOINT,
-    JOINT_LORA,
+    *JOINT_LORA,
     *(f"at once {selection}" for selection in AT_ONCE),
     OVERHEAD,
 )
 
 INSTALL = {
     "replay LoRA": "pip install --no-deps peft accelerate psutil",
-    "joint LoRA": "pip install --no-deps peft accelerate psutil",
+    **dict.fromkeys(JOINT_LORA, "pip install --no-deps peft accelerate psutil"),
     "replay BAdam": "pip install --no-deps badam",
     "Avalanche DER++": "pip install avalanche-lib torchvision",
     "Avalanche ER-ACE": "pip install avalanche-lib torchvision",
@@ -69,7 +69,7 @@ def run_learner(task: Task) -> Result:
     floor = Floor(task.encoder)
     if task.name.startswith("at once "):
         return _learn_at_once(task, stream, floor)
-    if task.name in (*JOINT, JOINT_LORA):
+    if task.name in (*JOINT, *JOINT_LORA):
         return _learn_jointly(task, stream, floor)
     setting = quickened(CHOSEN.get(task.name, Setting(0.0)), task.quick)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,8 +102,8 @@ def _train_section(name: str, setting: Setting) -> dict[str, Any]:
 
 def _learn_jointly(task: Task, stream: Stream, floor: Floor) -> Result:
     epochs = 1 if task.quick else JOINT_EPOCHS
-    if task.name == JOINT_LORA:
-        network, rate = load_lora(task.encoder, task.seed), CHOSEN[JOINT_LORA].rate
+    if task.name in JOINT_LORA:
+        network, rate = load_lora(task.encoder, task.seed), JOINT_LORA_RATES[JOINT_LORA.index(task.name)]
     else:
         network, rate = load_network(task.encoder, task.seed), JOINT_RATES[JOINT.index(task.name)]
     return learn_jointly(task.name, network, stream, floor, stream.test, rate, epochs, task.seed)

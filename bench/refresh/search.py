@@ -1,6 +1,7 @@
 """Learning rates, chosen on validation rows: the first stages with fewer rows, each learner with each rate.
 
-    python -m bench.refresh.search --data FOLDER [--encoder minilm] [--stages 3] [--rows 40] [--only A,B] [--seed 0]
+    python -m bench.refresh.search --data FOLDER [--encoder minilm] [--stages 3] [--rows 40]
+        [--only A,B] [--rates X,Y] [--seed 0]
 
 prints a row a learner; the best rates stand in ``bench.refresh.settings``. Test rows are not read.
 """
@@ -19,11 +20,8 @@ import torch
 from bench.clinc import packaged_encoder
 from bench.refresh.data import Scale, Stream, read_clinc
 from bench.refresh.learn_avalanche import import_torchvision
-from bench.refresh.learn_jointly import accuracy
-from bench.refresh.learn_network import adamw, load_lora
-from bench.refresh.network import run, train
 from bench.refresh.pupil import marks
-from bench.refresh.roster import JOINT_LORA, make_pupil
+from bench.refresh.roster import make_pupil
 from bench.refresh.scores import seen_accuracy
 from bench.refresh.settings import CANDIDATES, CHOSEN
 from bench.report import header
@@ -44,7 +42,7 @@ def main() -> None:
     stream = replace(stream, test=stream.test.first(0))
     for name in names:
         found = []
-        for rate in CANDIDATES[name]:
+        for rate in options.rates or CANDIDATES[name]:
             began = time.process_time()
             share = _worth(name, rate, encoder, stream, options.seed)
             found.append(f"{rate:g}: {100 * share:.2f} ({time.process_time() - began:.0f} CPU-s)")
@@ -54,11 +52,6 @@ def main() -> None:
 def _worth(name: str, rate: float, encoder: str, stream: Stream, seed: int) -> float:
     """Accuracy on the validation rows after the last stage."""
     setting = replace(CHOSEN[name], rate=rate)
-    if name == JOINT_LORA:
-        network, rows = load_lora(encoder, seed), stream.everything().learned
-        network.grow(len(stream.labels))
-        run(train(network, adamw(network, rate, 0), rows, setting.epochs, seed))
-        return accuracy(network, stream.val)
     with tempfile.TemporaryDirectory() as folder:
         pupil = make_pupil(name, encoder, stream, setting, seed, Path(folder))
         for number, stage in enumerate(stream.stages):
@@ -74,6 +67,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--stages", type=int, default=3)
     parser.add_argument("--rows", type=int, default=40, help="of each class")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
+    parser.add_argument("--rates", type=lambda text: [float(rate) for rate in text.split(",")], default=[])
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

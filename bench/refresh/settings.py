@@ -1,4 +1,4 @@
-"""What each learner trains with: the best of three learning rates on validation rows.
+"""What each learner trains with: the best of some learning rates on validation rows.
 
     python -m bench.refresh.search --data FOLDER
 
@@ -20,39 +20,38 @@ class Setting:
 
 
 CANDIDATES: dict[str, tuple[float, ...]] = {
-    "head@adamw": (3e-4, 1e-3, 3e-3),
-    "suffix:1@adamw": (1e-4, 3e-4, 1e-3),
+    "head@adamw": (1e-4, 3e-4, 1e-3, 3e-3),
+    "suffix:1@adamw": (1e-4, 3e-4, 1e-3, 3e-3),
     "suffix:2@adamw": (1e-4, 3e-4, 1e-3),
     "vectors@adamw": (3e-4, 1e-3, 3e-3),
-    "full@adamw": (3e-5, 1e-4, 3e-4),
+    "full@adamw": (3e-5, 1e-4, 3e-4, 1e-3),
     "replay full": (3e-5, 1e-4, 3e-4),
-    "replay LoRA": (3e-4, 1e-3, 3e-3),
+    "replay LoRA": (3e-4, 1e-3, 3e-3, 1e-2),
     "replay BAdam": (1e-4, 3e-4, 1e-3),
     "Avalanche DER++": (3e-5, 1e-4, 3e-4),
     "Avalanche ER-ACE": (3e-5, 1e-4, 3e-4),
-    "SGDClassifier": (0.01, 0.1, 1.0),
-    "joint LoRA": (3e-4, 1e-3, 3e-3),
+    "SGDClassifier": (0.1, 1.0, 10.0),
 }
 """Learning rates that the search tries."""
 
 CHOSEN: dict[str, Setting] = {
-    "head@adamw": Setting(1e-3),
-    "suffix:1@adamw": Setting(3e-4),
+    "head@adamw": Setting(1e-4),
+    "suffix:1@adamw": Setting(1e-3),
     "suffix:2@adamw": Setting(3e-4),
     "vectors@adamw": Setting(1e-3),
-    "full@adamw": Setting(1e-4),
+    "full@adamw": Setting(3e-4),
     "replay full": Setting(1e-4),
-    "replay LoRA": Setting(1e-3),
+    "replay LoRA": Setting(3e-3),
     "replay BAdam": Setting(3e-4),
     "Avalanche DER++": Setting(1e-4),
     "Avalanche ER-ACE": Setting(1e-4),
-    "SGDClassifier": Setting(0.1),
-    "joint LoRA": Setting(1e-3),
+    "SGDClassifier": Setting(1.0),
 }
-"""The ones that it chose."""
+"""The ones that it chose: the best, of equal ones the smallest."""
 
 JOINT_RATES = (5e-5, 1e-4, 2e-4)
-"""Of joint full fine-tuning: each is run, and the best on validation rows is the reference."""
+JOINT_LORA_RATES = (1e-3, 3e-3)
+"""Of joint training: each is run on everything, and the best on validation rows is the reference."""
 
 JOINT_EPOCHS = 3
 

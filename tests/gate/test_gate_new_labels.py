@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dripstone.gate.new_labels import Theft, find_thefts, unlearned_labels
+from dripstone.gate.new_labels import Theft, find_thefts, likeness, unlearned_labels
 
 KNOWN = 20
 
@@ -125,3 +125,25 @@ def test_a_theft_must_be_beyond_chance_and_the_chance_is_shared():
     for new in range(6):
         answers[np.flatnonzero(targets == new)[:6]] = KNOWN + new
     assert thefts(targets, right, answers) == []
+
+
+def test_rows_of_the_same_class_are_alike_and_those_of_another_are_not():
+    draw = np.random.default_rng(0)
+    old = draw.normal(1.0, 0.1, 40)
+    assert likeness(old, draw.normal(1.0, 0.1, 100)) == pytest.approx(0.5, abs=0.15)
+    assert likeness(old, draw.normal(0.4, 0.1, 100)) < 0.01
+    assert likeness(old, np.full(100, 2.0)) == 1.0
+
+
+@pytest.mark.parametrize(("old", "new"), [(4, 100), (40, 19), (0, 0)])
+def test_a_few_rows_say_too_little(old, new):
+    assert likeness(np.ones(old), np.ones(new)) is None
+
+
+def test_a_few_rows_are_enough_where_the_new_rows_look_like_theirs():
+    targets, right = trusted(8)
+    answers = targets.copy()
+    answers[:2] = KNOWN
+    assert thefts(targets, right, answers) == []
+    assert find_thefts(targets, right, answers, KNOWN, 0.01, {KNOWN: 0}) == [Theft(KNOWN, 0, taken=2, rows=8)]
+    assert find_thefts(targets, right, answers, KNOWN, 0.01, {KNOWN: 1}) == []

@@ -103,7 +103,15 @@ def not_finite():
     return features, targets, weights
 
 
-@pytest.mark.parametrize("rows", [few_rows, few_that_count, one_class, not_finite], ids=lambda rows: rows.__name__)
+def too_large():
+    features, targets, weights = noise(400)
+    features[7, 3] = 3e38  # finite, but for a narrower kernel
+    return features, targets, weights
+
+
+@pytest.mark.parametrize(
+    "rows", [few_rows, few_that_count, one_class, not_finite, too_large], ids=lambda rows: rows.__name__
+)
 def test_what_tells_nothing_leaves_the_defaults(rows):
     head = random_head(noise(400)[0], 200, classes=2)
     before = settings(head)

@@ -127,3 +127,23 @@ def test_a_row_that_agrees_alone_waits(unsure):
     update = unsure.update([{"inputs": [2.0, 0.0], "label": "a", "id": "alone"}], settings={"gate.minimum": 5000})
     assert update.verdict == "undecided"
     assert [item.row.id for item in book_of(unsure).pending] == ["alone"]
+
+
+def test_an_old_class_under_a_new_name_is_found_by_few_trusted_rows(tmp_path):
+    learner = make(tmp_path, {"task.id": "id", "gate.minimum": 10})
+    many = named(blobs(40, seed=0, labels="bcd"), "many") + named(blobs(40, seed=1, labels="a"), "few")
+    assert learner.update(many, gate="off").promoted
+    assert 5 <= sum(row.target == "a" for row in live_rows(learner, "held_out")) <= 12
+    stolen = [{**row, "label": "a2", "id": f"wrong-{i}"} for i, row in enumerate(blobs(40, seed=7, labels="a"))]
+    update = learner.update(named(blobs(40, seed=8, labels="bcd"), "right") + stolen)
+    assert "the new label a2 takes" in update.reason
+    assert "right answers of class a;" in update.reason
+    assert poisoned(learner) == []
+    assert len(quarantined(learner)) == 40
+    assert list(audit(learner.repository, learner.config)) == []
+
+
+def test_an_honest_new_label_is_no_thief(learner):
+    update = learner.update(named(blobs(60, seed=8, labels="abcde"), "right"))
+    assert update.promoted
+    assert update.new_labels == ["c", "d", "e"]

@@ -66,13 +66,15 @@ def choose_hyperparameters(
     counting = torch.nonzero(weights > 0).flatten()
     looked_at = counting[spaced(len(counting), ROWS)]
     features, targets, weights = features[looked_at], targets[looked_at], weights[looked_at].double()
-    if len(targets) < FEWEST_ROWS or len(targets.unique()) < 2 or not torch.isfinite(features).all():
+    if len(targets) < FEWEST_ROWS or len(targets.unique()) < 2:
         return
     width = dict(head.expansion.named_buffers()).get("width")
     widths = (1.0,) if width is None else WIDTHS
     default, penalties = (float(head.penalty), PENALTIES) if ridge is None else (ridge, (1.0,))
-    # Smaller features are the same as a wider kernel.
-    wrong = [_left_out_errors(expand(head, features / wider), targets, weights, default, penalties) for wider in widths]
+    expanded = [expand(head, features / wider) for wider in widths]  # smaller features: the same as a wider kernel
+    if not all(torch.isfinite(phi).all() for phi in expanded):
+        return
+    wrong = [_left_out_errors(phi, targets, weights, default, penalties) for phi in expanded]
     place = _nearest(torch.stack(wrong), weights, widths.index(1.0), penalties.index(1.0))
     if width is not None:
         width.mul_(widths[place[0]])

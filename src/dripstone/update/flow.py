@@ -32,7 +32,7 @@ from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.ladder import climb, trained_below
 from dripstone.update.meter import Meter
-from dripstone.update.sense import ask_champion, dispute, find_nonsense, is_contested, set_aside_new_labels
+from dripstone.update.sense import ask_champion, dispute, find_alike, find_nonsense, is_contested, set_aside_new_labels
 from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
 
 
@@ -164,7 +164,9 @@ def _learn(
         for row in rows:
             row.quarantined = reason
         return Outcome("refused", reason, keep_rows=True)
-    batch.contested = is_contested(batch, opinion)
+    with start.meter.gate():
+        batch.alike = find_alike(champion, batch, opinion, start.state)
+        batch.contested = is_contested(batch, opinion)
     outcome = yield from _contend(attempt)
     steady = config.gate.mode == "steady"
     if outcome.verdict == "undecided" and not (outcome.gained() and not (batch.contested and steady)):

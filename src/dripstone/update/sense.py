@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from dripstone.core.config import Config
 from dripstone.core.examples import Label
 from dripstone.gate import reasons
 from dripstone.gate.doubt import raise_doubt
-from dripstone.gate.new_labels import find_thefts, unlearned_labels
+from dripstone.gate.new_labels import ALIKE, find_thefts, likeness, unlearned_labels
 from dripstone.gate.sense import batch_sense, class_sense, exceeds_chance
 from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import mark
@@ -20,19 +21,21 @@ from dripstone.update import training_state
 from dripstone.update.batch import Batch, BatchRow
 from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
-from dripstone.update.hearing import Hearing, heaviest
+from dripstone.update.hearing import Hearing, heaviest, trusted_features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opinion:
     """What the champion thinks of a batch's labels, and of the trusted rows'.
 
-    ``targets`` [rows] are class indices, -1 for a label that it does not know; ``agrees`` [rows] bool. The trusted ones
-    are of known labels only.
+    ``scores`` are logits, [rows, known labels]; ``targets`` [rows] are class indices, -1 for a label that it does not
+    know; ``agrees`` [rows] bool. The trusted ones are of known labels only; ``trusted_places`` are theirs in the state.
     """
 
+    scores: torch.Tensor
     targets: np.ndarray
     agrees: np.ndarray
+    trusted_places: np.ndarray
     trusted_targets: np.ndarray
     trusted_agrees: np.ndarray
 
@@ -41,10 +44,13 @@ def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: Tr
     """The champion's opinion of the rows whose features are known."""
     targets = champion.task.encode([row.example.target for row in batch.rows])
     trusted_targets = champion.task.encode([row.target for row in state.trusted])
-    known = trusted_targets >= 0
+    known = np.flatnonzero(trusted_targets >= 0)
+    scores = head_logits(champion.model, encoding.features)
     return Opinion(
+        scores,
         targets,
-        mark(head_logits(champion.model, encoding.features), targets).right,
+        mark(scores, targets).right,
+        known,
         trusted_targets[known],
         training_state.marks_of(state)[0].right[known],
     )
@@ -90,6 +96,31 @@ def _asked(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
 
 def _rows(batch: Batch, asked: np.ndarray) -> list[BatchRow]:
     return [batch.rows[index] for index in np.flatnonzero(asked)]
+
+
+def find_alike(champion: Champion, batch: Batch, opinion: Opinion, state: TrainingState) -> dict[Label, Label]:
+    """New labels whose rows the champion can hardly tell from those of an old label, and which one."""
+    rows: dict[Label, list[int]] = {}
+    for place in np.flatnonzero(_active(batch) & (opinion.targets < 0)):
+        if (label := batch.rows[place].example.target) is not None:
+            rows.setdefault(label, []).append(int(place))
+    found = {}
+    for label, places in rows.items() if champion.task.labels else ():
+        scores = opinion.scores[places]
+        old = int(scores.argmax(dim=1).bincount().argmax())
+        theirs = opinion.trusted_places[(opinion.trusted_targets == old) & opinion.trusted_agrees]
+        alike = likeness(_scores_of(champion, state, theirs, old), scores[:, old].numpy())
+        if alike is not None and ALIKE <= alike <= 1 - ALIKE:
+            found[label] = champion.task.labels[old]
+    return found
+
+
+def _scores_of(champion: Champion, state: TrainingState, trusted: np.ndarray, label: int) -> np.ndarray:
+    """The champion's scores of trusted rows for one of its labels."""
+    if len(trusted) == 0:
+        return np.empty(0)
+    features = trusted_features(state)[torch.from_numpy(trusted)]
+    return head_logits(champion.model, features)[:, label].numpy()
 
 
 def is_contested(batch: Batch, opinion: Opinion) -> bool:
@@ -142,7 +173,9 @@ def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, con
         unlearned = unlearned_labels(targets[:fresh], right[:fresh], known)
         why |= {code: reasons.unlearned(labels[code]) for code in unlearned}
     before = hearing.answers.champion.marks.right[fresh:]
-    for theft in find_thefts(targets[fresh:], before, answers[fresh:], known, config.gate.margin):
+    places = {label: code for code, label in enumerate(labels)}
+    alike = {places[new]: places[old] for new, old in batch.alike.items() if new in places}
+    for theft in find_thefts(targets[fresh:], before, answers[fresh:], known, config.gate.margin, alike):
         old = None if theft.old is None else labels[theft.old]
         why.setdefault(theft.label, reasons.theft(labels[theft.label], old, theft.taken, theft.rows))
     admitted = {row.example.target for row in batch.rows if row.admitted}
