@@ -31,7 +31,7 @@ from bench.refresh.data import CLASSES
 from bench.refresh.goals import goals
 from bench.refresh.plot import draw
 from bench.refresh.results import Overhead, Report, Settings, open_report
-from bench.refresh.roster import NAMES, Task
+from bench.refresh.roster import NAMES, QUICK_NAMES, Task
 from bench.report import header
 
 QUICK_STAGES = 2
@@ -45,7 +45,8 @@ def main() -> None:
     stages = min(options.stages, QUICK_STAGES) if options.quick else options.stages
     report = open_report(options.json, Settings(stages, options.quick, options.seed, options.encoder))
     encoder = packaged_encoder() if options.encoder == "minilm" else options.encoder
-    tasks = [Task(name, options.data, encoder, stages, options.quick, options.seed) for name in options.only or NAMES]
+    names = options.only or (QUICK_NAMES if options.quick else NAMES)
+    tasks = [Task(name, options.data, encoder, stages, options.quick, options.seed) for name in names]
     failed = False
     for found in run_all(tasks, options.processes):
         if isinstance(found, Overhead):

@@ -35,7 +35,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(rows=10, measured=3, memory=100, random_features=256)
+QUICK = Scale(rows=8, measured=3, memory=100, random_features=256)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,6 +38,9 @@ NAMES = (
     OVERHEAD,
 )
 
+QUICK_NAMES = tuple(name for name in NAMES if name not in (*JOINT[:-1], *JOINT_LORA[:-1]))
+"""Of a smoke run: one learning rate is enough there."""
+
 INSTALL = {
     "replay LoRA": "pip install --no-deps peft accelerate psutil",
     **dict.fromkeys(JOINT_LORA, "pip install --no-deps peft accelerate psutil"),

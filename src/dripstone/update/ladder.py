@@ -26,6 +26,7 @@ from dripstone.select.selection import RIDGE, Selection, parse_selection
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.cached_features import features_from
 from dripstone.train.features import head_logits
+from dripstone.train.hyperparameters import choose_hyperparameters
 from dripstone.train.loop import run_loop
 from dripstone.train.prototypes import Prototypes
 from dripstone.train.rows import Rows
@@ -157,6 +158,8 @@ def _try_suffix(learned: Lesson, held: Lesson, selection: Selection) -> Generato
     memory = _remembered(learned)
     features = [_features(learned, tuned, part) for part in (learned, held, memory)]
     model = _with_head(learned, tuned, selection, torch.cat(features[1:]))
+    if not learned.champion.task.labels:
+        choose_hyperparameters(model.head, features[1], held.targets, held.weights, learned.config.train.ridge)
     statistics = add_rows(no_rows(), model.head, features[2], memory.targets, memory.weights)
     solve_head(replace(learned, features=features[0]), model, statistics)
     right = head_logits(model, features[1]).argmax(dim=1) == held.targets
