@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/dripstone demo digits
 
 test: $(READY) $(ENCODER)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

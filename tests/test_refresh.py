@@ -214,7 +214,7 @@ def test_joint_training_is_measured_on_the_way(encoder_folder):
     )
     assert len(result.points) == POINTS
     assert [point.cpu_seconds for point in result.points] == sorted(point.cpu_seconds for point in result.points)
-    assert result.accuracy == result.points[-1].accuracy > 0.8
+    assert result.accuracy == result.points[-1].accuracy > 0.6
     assert result.val is not None
     assert result.cpu_seconds == result.points[-1].cpu_seconds
 
