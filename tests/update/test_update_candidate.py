@@ -14,7 +14,7 @@ from dripstone.tasks.classification import answers
 from dripstone.train.features import head_logits
 from dripstone.update.batch import Batch, BatchRow
 from dripstone.update.candidate import choose_selection, encode_batch, make_lesson, train_candidate
-from dripstone.update.ladder import trained_below
+from dripstone.update.ladder import backbone_names
 from learner_samples import blobs, make, own_net, trained
 
 
@@ -45,7 +45,7 @@ def train(champion, rows, settings, aside=(), replay=()):
     config = Config().override(settings)
     selection = choose_selection(config, champion)
     batch = batch_of(rows, rows[:3])
-    trains = trained_below(selection, champion.model, first=False)
+    trains = backbone_names(selection, champion.model, first=False)
     _, encoding = finish(encode_batch(champion, batch, trains))
     for label in aside:
         batch.set_aside(label, "a test")

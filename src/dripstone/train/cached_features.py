@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -10,7 +11,11 @@ from dripstone.core.events import Encoded
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
 from dripstone.train.activation_cache import ActivationCache
-from dripstone.train.features import evaluating, in_batches, in_places
+from dripstone.train.features import evaluating, in_batches, in_places, result_of
+from dripstone.train.prefix import Batch
+
+Beside = Callable[[Sequence[Inputs], Batch], AbstractContextManager[None]]
+"""What the cache does while a batch runs: it records, or it replays."""
 
 
 def encode_and_record(
@@ -29,18 +34,7 @@ def encode_and_record(
     features of 64 of 70 rows
     features of 70 of 70 rows
     """
-    batches = in_batches(inputs)
-    parts = []
-    done = 0
-    with evaluating(model), torch.no_grad():
-        for places in batches:
-            rows = [inputs[i] for i in places.tolist()]
-            batch = model.collate(rows)
-            with cache.recording(rows, batch):
-                parts.append(model.features(batch).float())
-            done += len(places)
-            yield Encoded(done, len(inputs))
-    return in_places(parts, batches)
+    return (yield from _pass(model, inputs, cache.recording))
 
 
 def features_from(model: Model, inputs: Sequence[Inputs], cache: ActivationCache) -> torch.Tensor:
@@ -56,12 +50,20 @@ def features_from(model: Model, inputs: Sequence[Inputs], cache: ActivationCache
     torch.Size([1, 8])
     """
     cache.attach(model)
+    return result_of(_pass(model, inputs, cache.replaying))
+
+
+def _pass(model: Model, inputs: Sequence[Inputs], beside: Beside) -> Generator[Encoded, None, torch.Tensor]:
+    """The features of all rows, each batch computed beside the cache."""
     batches = in_batches(inputs)
-    parts = []
+    parts: list[torch.Tensor] = []
+    done = 0
     with evaluating(model), torch.no_grad():
         for places in batches:
             rows = [inputs[i] for i in places.tolist()]
             batch = model.collate(rows)
-            with cache.replaying(rows, batch):
+            with beside(rows, batch):
                 parts.append(model.features(batch).float())
+            done += len(places)
+            yield Encoded(done, len(inputs))
     return in_places(parts, batches)

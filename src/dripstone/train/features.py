@@ -91,7 +91,11 @@ def features_of(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
     >>> features_of(mlp(inputs=4, hidden=[8]), [np.zeros(4, dtype="f4")] * 70).shape
     torch.Size([70, 8])
     """
-    progress = encode(model, inputs)
+    return result_of(encode(model, inputs))
+
+
+def result_of(progress: Generator[Encoded, None, torch.Tensor]) -> torch.Tensor:
+    """What a pass returns in the end, without its progress."""
     while True:
         try:
             next(progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -161,8 +161,7 @@ class _Loop:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         for index in group:
-            with _precision(self.model):
-                loss = self._loss(index) * (len(index) / count)
+            loss = self._loss(index) * (len(index) / count)
             loss.backward()
             total += float(loss.detach())
         if self.config.step.clip is not None:
@@ -238,14 +237,6 @@ def _part(rows: Rows, config: TrainConfig, generator: torch.Generator) -> tuple[
 
 def _smallest_batch(rows: int, size: int) -> int:
     return rows // math.ceil(rows / size) if rows else 0
-
-
-def _precision(model: nn.Module) -> AbstractContextManager[object]:
-    """bfloat16 where the device computes in it; a CPU's emulation would be slower than float32."""
-    device = next(model.parameters()).device
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.autocast("cuda", torch.bfloat16)
-    return nullcontext()
 
 
 def _prepare(model: nn.Module, names: set[str], *, alone: bool) -> dict[str, nn.Parameter]:

@@ -30,7 +30,7 @@ from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
 from dripstone.update.candidate import Candidate, choose_selection, encode_batch, make_lesson, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
-from dripstone.update.ladder import climb, trained_below
+from dripstone.update.ladder import backbone_names, climb
 from dripstone.update.meter import Meter
 from dripstone.update.sense import ask_champion, dispute, find_alike, find_nonsense, is_contested, set_aside_new_labels
 from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
@@ -151,7 +151,7 @@ def _learn(
     repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
     first = not champion.task.labels
-    trains = trained_below(selection, champion.model, first=first)  # type: ignore[arg-type]
+    trains = backbone_names(selection, champion.model, first=first)  # type: ignore[arg-type]
     encoding = yield from encode_batch(champion, batch, trains)
     attempt = Attempt(repository, config, champion, selection, batch, encoding, start)
     if not attempt.asks:
@@ -168,8 +168,8 @@ def _learn(
         batch.alike = find_alike(champion, batch, opinion, start.state)
         batch.contested = is_contested(batch, opinion)
     outcome = yield from _contend(attempt)
-    steady = config.gate.mode == "steady"
-    if outcome.verdict == "undecided" and not (outcome.gained() and not (batch.contested and steady)):
+    in_need_of_proof = batch.contested and config.gate.mode == "steady"
+    if outcome.verdict == "undecided" and (in_need_of_proof or not outcome.gained()):
         dispute(batch, opinion, start.state)
     return outcome
 

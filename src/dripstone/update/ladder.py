@@ -22,7 +22,7 @@ from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
 from dripstone.core.records import Rung
 from dripstone.select.ladder import rungs
-from dripstone.select.selection import RIDGE, Selection, parse_selection
+from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.cached_features import features_from
 from dripstone.train.features import head_logits
@@ -55,15 +55,16 @@ TRIED = 5
 """One training row in so many is tried, not learned, when rungs are compared."""
 
 
-def trained_below(selection: Selection, model: nn.Module, *, first: bool) -> list[str]:
-    """Parameters of the backbone that an update may move, as far as that is known before it has looked at its rows."""
-    if selection.name == "suffix":
-        chosen = selection
-    elif selection.name == "ladder" and first and len(higher := rungs(model, RIDGE, "adamw")) > 1:
-        chosen = parse_selection(higher[-1])
-    else:
+def backbone_names(selection: Selection, model: nn.Module, *, first: bool) -> list[str]:
+    """Names of the blocks' parameters that an update may move, as far as that is known before it has seen its rows.
+
+    None for selections that leave nothing below them that could be cached; ``first`` says that the model has no labels.
+    """
+    if selection.name == LADDER and first:
+        selection = parse_selection(rungs(model, RIDGE, "adamw")[-1])
+    if selection.name != "suffix":
         return []
-    return [name for name in chosen.parameters(model) if name.startswith("backbone.")]
+    return [name for name in selection.parameters(model) if name.startswith("backbone.")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +95,7 @@ def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]
         head = yield from train_candidate(lesson, lowest)
         if not higher or _keeps_up(head, attempt.start.state.reference):
             return _referred(head, attempt.start.state.reference)
+    lesson = _with_cache(lesson, higher[-1])
     tried = yield from _try_rungs(lesson, higher[-1:] if first else higher, first=first)
     best = tried[-1]
     if best.selection.name != "head":
@@ -118,14 +120,14 @@ def _try_rungs(lesson: Lesson, selections: list[Selection], *, first: bool) -> G
     The first rows need only not speak against tuned features, since these are for all the classes to come. Later, when
     other features cost a pass over every row so far, a rung has to win by two standard errors.
     """
-    lesson = _with_cache(lesson, selections[-1])
+    memory = _remembered(lesson)
     order = torch.randperm(len(lesson.rows), generator=torch.Generator().manual_seed(lesson.config.train.seed))
     few = max(len(order) // TRIED, 1)
     learned, held = lesson.part(order[few:].sort().values), lesson.part(order[:few].sort().values)
     alone = _try_head(learned, held)
     tried = [alone]
     for selection in selections:
-        tuned = yield from _try_suffix(learned, held, selection)
+        tuned = yield from _try_suffix(learned, held, memory, selection)
         gains = tuned.right.double() - alone.right.double()
         error = float(gains.std(correction=0)) / len(gains) ** 0.5
         tried.append(tuned)
@@ -138,7 +140,7 @@ def _with_cache(lesson: Lesson, longest: Selection) -> Lesson:
     encoding = lesson.encoding
     if encoding.cache is not None:
         return lesson
-    cache = ActivationCache(encoding.starter, trained_below(longest, encoding.starter, first=False))  # type: ignore[arg-type]
+    cache = ActivationCache(encoding.starter, backbone_names(longest, encoding.starter, first=False))  # type: ignore[arg-type]
     return replace(lesson, encoding=replace(encoding, cache=cache))
 
 
@@ -151,13 +153,12 @@ def _try_head(learned: Lesson, held: Lesson) -> _Try:
     return _Try(selection, model, right, _rung(selection, right, began))
 
 
-def _try_suffix(learned: Lesson, held: Lesson, selection: Selection) -> Generator[Event, None, _Try]:
+def _try_suffix(learned: Lesson, held: Lesson, memory: Lesson, selection: Selection) -> Generator[Event, None, _Try]:
     """Tune the last blocks and solve a head on what they make of new and remembered rows."""
     began = time.process_time()
-    tuned = yield from _tune(learned, selection)
-    memory = _remembered(learned)
-    features = [_features(learned, tuned, part) for part in (learned, held, memory)]
-    model = _with_head(learned, tuned, selection, torch.cat(features[1:]))
+    tuned = yield from _tune(learned, memory, selection)
+    features = [_features(tuned, part) for part in (learned, held, memory)]
+    model = _with_head(learned, tuned, torch.cat(features[1:]))
     if not learned.champion.task.labels:
         choose_hyperparameters(model.head, features[1], held.targets, held.weights, learned.config.train.ridge)
     statistics = add_rows(no_rows(), model.head, features[2], memory.targets, memory.weights)
@@ -171,32 +172,29 @@ def _rung(selection: Selection, right: torch.Tensor, began: float) -> Rung:
 
 
 def _remembered(lesson: Lesson) -> Lesson:
-    """Replayed rows as a lesson; their features are the champion's."""
-    inputs = [row.inputs for row in lesson.replay]
-    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
-    assert lesson.encoding.cache is not None
-    features = features_from(starter, inputs, lesson.encoding.cache) if inputs else lesson.features[:0]
-    return replace(
+    """Replayed rows as a lesson, with the champion's features."""
+    memory = replace(
         lesson,
         rows=lesson.replay,
-        features=features,
         targets=torch.from_numpy(lesson.task.encode([row.target for row in lesson.replay])),
         weights=torch.tensor([row.weight for row in lesson.replay], dtype=torch.float64),
     )
+    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
+    return replace(memory, features=_features(starter, memory))
 
 
-def _features(lesson: Lesson, model: Model, part: Lesson) -> torch.Tensor:
+def _features(model: Model, lesson: Lesson) -> torch.Tensor:
+    """What a fork makes of the lesson's rows."""
     assert lesson.encoding.cache is not None
-    if not part.rows:
-        return part.features
-    return features_from(model, [row.inputs for row in part.rows], lesson.encoding.cache)
+    if not lesson.rows:
+        return lesson.features[:0]
+    return features_from(model, [row.inputs for row in lesson.rows], lesson.encoding.cache)
 
 
-def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, Model]:
+def _tune(lesson: Lesson, memory: Lesson, selection: Selection) -> Generator[Event, None, Model]:
     """A fork whose last blocks have learned to draw the rows of a class together, new and remembered ones."""
-    names = trained_below(selection, lesson.encoding.starter, first=False)
+    names = backbone_names(selection, lesson.encoding.starter, first=False)
     model: Model = fork(lesson.encoding.starter, names)  # type: ignore[assignment]
-    memory = _remembered(lesson)
     targets = torch.cat([lesson.targets, memory.targets])
     model.head = Prototypes(torch.cat([lesson.features, memory.features]), targets, len(lesson.task.labels))
     rows = Rows(
@@ -215,9 +213,9 @@ def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, Model]
     return model
 
 
-def _with_head(lesson: Lesson, tuned: Model, selection: Selection, features: torch.Tensor) -> Model:
+def _with_head(lesson: Lesson, tuned: Model, features: torch.Tensor) -> Model:
     """A fork with the tuned blocks, and a head whose expansion is fitted to features that they were not tuned on."""
-    model = lesson.fork(selection.parameters(lesson.encoding.starter))
+    model = lesson.fork(["head.weight", "head.bias"])
     model.backbone = tuned.backbone
     model.head.refit(features)
     return model
@@ -226,9 +224,8 @@ def _with_head(lesson: Lesson, tuned: Model, selection: Selection, features: tor
 def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> Generator[Event, None, Candidate]:
     """The rung that won, with its head solved over every row so far."""
     began = time.process_time()
-    lesson = _with_cache(lesson, best.selection)
     model = best.model
-    features = _features(lesson, model, lesson)
+    features = _features(model, lesson)
     statistics, _ = solve_head(replace(lesson, features=features), model, _rebuilt(attempt, lesson, model))
     check_finite(model)
     spent = time.process_time() - began + sum(rung.cpu_seconds for rung in tried)
