@@ -24,7 +24,7 @@ CLASS_SHARE = 0.1
 """Tolerated share of one class's right answers that one new label takes."""
 
 ALIKE = 0.3
-"""Rows are alike from here to as much below 1. 99 % of the honest new classes of CLINC150 are below; far ones above."""
+"""Rows are alike from here to as much below 1. Honest new classes lie below (`bench.likeness`), far ones above."""
 
 MIN_OLD, MOST = 5, 256
 """Old rows that are needed, and rows of either side that are looked at."""
