@@ -27,8 +27,8 @@ WIDTHS = (0.6, 1.0, 1.6)
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """In units of the penalty that the head came with."""
 
-STANDARD_ERRORS = 2.0
-"""By which a setting farther from the defaults has to win. One is little where eighteen settings compete."""
+STANDARD_ERRORS = 3.0
+"""By which a setting has to beat the defaults. Chance alone makes one of seventeen others win by one, or by two."""
 
 
 def choose_hyperparameters(
@@ -36,7 +36,7 @@ def choose_hyperparameters(
 ) -> None:
     """Set width and penalty by the leave-one-out error, in the head.
 
-    Of all settings whose error lies within two standard errors of the lowest one (those of paired differences), the
+    Of all settings whose error lies within three standard errors of the lowest one (those of paired differences), the
     one nearest to the defaults is taken: an easy first stage tells nothing about later ones. Fewer than 50 rows that
     count, or rows of one class, leave the defaults, and so do features that are not finite.
 
