@@ -60,13 +60,25 @@ def test_the_newest_whole_state_is_read(training, tmp_path):
     (old,) = (tmp_path / "state").iterdir()
     age(old, 100)
     training.write_state(state(seed=2))
-    assert training.read_state(V) == state(seed=2)
+    reader = Training(tmp_path)
+    assert reader.read_state(V) == state(seed=2)
     (new,) = set((tmp_path / "state").iterdir()) - {old}
     new.write_bytes(new.read_bytes()[:-1])
     age(new, 50)
-    assert training.read_state(V) == state(seed=1)
+    assert reader.read_state(V) == state(seed=1)
     old.write_bytes(b"")
-    assert training.read_state(V) is None
+    assert reader.read_state(V) is None
+
+
+def test_the_state_that_was_written_last_is_not_read_again(training, tmp_path):
+    written = state()
+    training.write_state(written)
+    assert training.read_state(V) is written
+    training.write_state(state(W))
+    assert training.read_state(V) is not written
+    assert training.read_state(V) == written
+    assert training.prune_states(set()) == 2
+    assert training.read_state(W) is None
 
 
 def test_a_state_of_another_version_is_not_believed(training, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 from dripstone.core.errors import ModelError, StoreError
@@ -33,14 +34,28 @@ def to_raw(tensor: torch.Tensor) -> RawTensor:
     >>> raw.dtype, raw.shape, raw.data.hex()
     ('BF16', (2,), '803f0080')
     """
+    raw = view_raw(tensor)
+    return raw._replace(data=bytes(raw.data))
+
+
+def view_raw(tensor: torch.Tensor) -> RawTensor:
+    """A tensor's bytes where they are, if they are one after another on the CPU: it must not change any more.
+
+    Examples
+    --------
+    >>> view_raw(torch.tensor([1, 2], dtype=torch.int8)).data.tobytes()
+    b'\\x01\\x02'
+    """
     if tensor.dtype not in _TO_NAME:
         raise ModelError(f"{tensor.dtype} is not stored", remedy=f"use one of {', '.join(_TO_NAME.values())}")
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return RawTensor(_TO_NAME[tensor.dtype], tuple(tensor.shape), flat.view(torch.uint8).numpy().tobytes())
+    return RawTensor(_TO_NAME[tensor.dtype], tuple(tensor.shape), flat.view(torch.uint8).numpy().data)
 
 
 def from_raw(raw: RawTensor) -> torch.Tensor:
     """The tensor that these bytes make, in memory of its own.
+
+    It is for reading alone where the bytes are those of ``view_raw``: then the memory is the same.
 
     Raises
     ------
@@ -61,4 +76,16 @@ def from_raw(raw: RawTensor) -> torch.Tensor:
     dtype = _TO_DTYPE[raw.dtype]
     if not raw.data:
         return torch.empty(raw.shape, dtype=dtype)
-    return torch.frombuffer(bytearray(raw.data), dtype=dtype).reshape(raw.shape)
+    values = np.frombuffer(raw.data, np.uint8)
+    return torch.from_numpy(values if values.flags.writeable else values.copy()).view(dtype).reshape(raw.shape)
+
+
+def room(size: int) -> torch.Tensor:
+    """A float64 vector to be filled: numpy asks for huge pages, torch does not, and small ones cost 5 times as much to get.
+
+    Examples
+    --------
+    >>> room(3).shape, room(3).dtype
+    (torch.Size([3]), torch.float64)
+    """
+    return torch.from_numpy(np.empty(size))

@@ -11,8 +11,11 @@ DTYPE_BYTES = {
 
 
 class RawTensor(NamedTuple):
-    """A tensor's plain little-endian bytes in row-major order, with its safetensors dtype name and shape."""
+    """A tensor's plain little-endian bytes in row-major order, with its safetensors dtype name and shape.
+
+    ``data`` may be a view of memory that somebody holds, and that does not change any more.
+    """
 
     dtype: str
     shape: tuple[int, ...]
-    data: bytes
+    data: bytes | memoryview

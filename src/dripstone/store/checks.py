@@ -33,9 +33,12 @@ def is_hash(text: str) -> bool:
     return _HASH.fullmatch(text) is not None
 
 
-def sha256(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
+def sha256(*parts: bytes | memoryview) -> str:
+    """SHA-256 in hexadecimal, of the parts one after another."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def corrupt(message: str, remedy: str = RESTORE) -> StoreError:
@@ -103,7 +106,7 @@ def to_json(value: T, decode: Callable[[bytes], T], what: str, limit: int) -> by
     return data
 
 
-def inflate(data: bytes, what: str, *, size: int | None = None, limit: int) -> bytes:
+def inflate(data: bytes | memoryview, what: str, *, size: int | None = None, limit: int) -> bytes:
     """Decompress one zstd frame that says its size beforehand.
 
     Parameters

@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dripstone.core.errors import StoreError
@@ -20,15 +20,15 @@ _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
-def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
+def write_new(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> None:
     """Create a file that was not there, whole and durable, or not at all.
 
     Parameters
     ----------
     path : Path
         Its final name. Missing folders are made.
-    data : bytes
-        Everything it holds.
+    *parts : bytes or memoryview
+        Everything it holds, one after another.
     mode : int
         Its permission bits.
 
@@ -50,33 +50,34 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     """
     with _disk_errors(path):
         make_folder(path.parent)
-        with _temp_file(path.parent, data, mode) as temp:
+        with _temp_file(path.parent, parts, mode) as temp:
             _link(temp, path)
         _sync_folder(path.parent)
 
 
-def write_once(path: Path, data: bytes) -> None:
+def write_once(path: Path, *parts: bytes | memoryview) -> None:
     """Create a file whose name is decided by its content: a whole one that is there already is as good.
 
     Parameters
     ----------
     path : Path
-        Its final name, which holds the hash of ``data``.
-    data : bytes
-        Everything it holds. A file of another size (torn by a failing disk) is replaced.
+        Its final name, which holds the hash of the parts.
+    *parts : bytes or memoryview
+        Everything it holds, one after another. A file of another size (torn by a failing disk) is replaced.
 
     Raises
     ------
     StoreError
         As for `write_new`.
     """
+    size = sum(len(part) for part in parts)
     with _disk_errors(path):
-        if not _is_whole(path, len(data)):
+        if not _is_whole(path, size):
             try:
-                write_new(path, data)
+                write_new(path, *parts)
             except FileExistsError:
-                if not _is_whole(path, len(data)):
-                    _replace(path, data)
+                if not _is_whole(path, size):
+                    _replace(path, parts)
         # The winner of a race may not have synced the folder yet, and what we commit next relies on this name.
         _sync_folder(path.parent)
 
@@ -178,21 +179,22 @@ def sweep(folder: Path, older_than_seconds: float) -> int:
 
 
 @contextlib.contextmanager
-def _temp_file(folder: Path, data: bytes, mode: int) -> Iterator[Path]:
+def _temp_file(folder: Path, parts: Sequence[bytes | memoryview], mode: int) -> Iterator[Path]:
     temp = folder / f"{TEMP_PREFIX}{secrets.token_hex(8)}"
     try:
-        _write_synced(temp, data, mode)
+        _write_synced(temp, parts, mode)
         yield temp
     finally:
         temp.unlink(missing_ok=True)
 
 
-def _write_synced(path: Path, data: bytes, mode: int) -> None:
+def _write_synced(path: Path, parts: Sequence[bytes | memoryview], mode: int) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -211,8 +213,8 @@ def _link(temp: Path, path: Path) -> None:
         ) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    with _temp_file(path.parent, data, 0o644) as temp:
+def _replace(path: Path, parts: Sequence[bytes | memoryview]) -> None:
+    with _temp_file(path.parent, parts, 0o644) as temp:
         os.replace(temp, path)
 
 

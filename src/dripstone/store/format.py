@@ -170,7 +170,7 @@ def decode(name: str, entry: TensorEntry, stored: RawTensor, base: RawTensor | N
     return raw
 
 
-def _decompressed(what: str, entry: TensorEntry, packed: bytes, base: RawTensor | None) -> bytes:
+def _decompressed(what: str, entry: TensorEntry, packed: bytes | memoryview, base: RawTensor | None) -> bytes:
     size, width = byte_size(entry.dtype, entry.shape), DTYPE_BYTES[entry.dtype]
     planes = inflate(packed, what, size=size, limit=MAX_TENSOR_BYTES)
     plain = np.frombuffer(planes, np.uint8).reshape(width, -1).T.reshape(-1)
@@ -191,7 +191,7 @@ def _row(packed: bytes) -> RawTensor:
     return RawTensor("U8", (len(packed),), packed)
 
 
-def _fitted(data: bytes, size: int) -> np.ndarray:
+def _fitted(data: bytes | memoryview, size: int) -> np.ndarray:
     base = np.frombuffer(data, np.uint8)[:size]
     return base if base.size == size else np.concatenate([base, np.zeros(size - base.size, np.uint8)])
 
@@ -207,7 +207,7 @@ def pack_tensors(tensors: Mapping[str, RawTensor]) -> bytes:
     Raises
     ------
     ModelError
-        If a name is reserved by safetensors.
+        If a name is reserved by safetensors, or there are too many tensors.
 
     Examples
     --------
@@ -215,6 +215,11 @@ def pack_tensors(tensors: Mapping[str, RawTensor]) -> bytes:
     >>> unpack(data, ["b"])
     {'b': RawTensor(dtype='U8', shape=(2,), data=b'ab')}
     """
+    return b"".join(pack_parts(tensors))
+
+
+def pack_parts(tensors: Mapping[str, RawTensor]) -> list[bytes | memoryview]:
+    """What ``pack_tensors`` puts together: the bytes one after another, not copied."""
     if "__metadata__" in tensors:
         raise ModelError("a tensor is called '__metadata__'", remedy="give it another name; safetensors uses this one")
     order = sorted(tensors, key=lambda name: (-DTYPE_BYTES[tensors[name].dtype], name))
@@ -227,7 +232,7 @@ def pack_tensors(tensors: Mapping[str, RawTensor]) -> bytes:
     if len(text) > MAX_HEADER_BYTES:
         raise ModelError(f"{len(order):,} tensors are too many for one payload", remedy="give the model fewer tensors")
     text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *(tensors[name].data for name in order)])
+    return [len(text).to_bytes(8, "little"), text, *(tensors[name].data for name in order)]
 
 
 def unpack(data: bytes, names: Iterable[str] | None = None) -> dict[str, RawTensor]:

@@ -9,7 +9,7 @@ import zstandard
 
 from dripstone.core.tensors import RawTensor
 from dripstone.store.checks import corrupt, inflate, parse
-from dripstone.store.format import pack_tensors, unpack
+from dripstone.store.format import pack_parts, unpack
 from dripstone.store.ledger import MAX_PLAIN_BYTES, PageRow
 
 MARKS = 4
@@ -56,7 +56,7 @@ class TrainingState:
     >>> known = RawTensor("I64", (0,), b"")
     >>> gram = {"gram": RawTensor("F32", (1,), b"1234")}
     >>> state = TrainingState("ab" * 32, "", [], None, None, "ab" * 32, [], 0, known, gram)
-    >>> decode_state(encode_state(state)) == state
+    >>> decode_state(b"".join(encode_state(state))) == state
     True
     """
 
@@ -87,8 +87,8 @@ class _Rows(msgspec.Struct, frozen=True):
 _ROWS = msgspec.msgpack.Decoder(_Rows)
 
 
-def encode_state(state: TrainingState) -> bytes:
-    """A state as one safetensors file: the tensors, and everything else as compressed msgpack in tensor ``rows``."""
+def encode_state(state: TrainingState) -> list[bytes | memoryview]:
+    """A state as the parts of one safetensors file: the tensors, and everything else as msgpack in tensor ``rows``."""
     rows = _Rows(
         state.version, state.backbone, state.trusted, state.replay, state.replay_seen, state.anchor, state.reference
     )
@@ -100,7 +100,7 @@ def encode_state(state: TrainingState) -> bytes:
         tensors["trusted_marks"] = state.trusted_marks
     tensors |= {_STATISTICS + name: raw for name, raw in state.statistics.items()}
     tensors |= {_OPTIMIZER + name: raw for name, raw in state.optimizer.items()}
-    return pack_tensors(tensors)
+    return pack_parts(tensors)
 
 
 def decode_state(data: bytes) -> TrainingState:

@@ -43,6 +43,7 @@ class Training:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._written: TrainingState | None = None
 
     def write_page(self, page: Page) -> str:
         """Store a page and return its name."""
@@ -74,12 +75,18 @@ class Training:
         return swept
 
     def write_state(self, state: TrainingState) -> None:
-        """Keep a training state beside its version."""
-        data = encode_state(state)
-        write_once(self.folder / "state" / f"{state.version}-{sha256(data)[:32]}.safetensors", data)
+        """Keep a training state beside its version, and in memory until the next one is written."""
+        parts = encode_state(state)
+        write_once(self.folder / "state" / f"{state.version}-{sha256(*parts)[:32]}.safetensors", *parts)
+        self._written = state
 
     def read_state(self, version: str) -> TrainingState | None:
-        """The newest whole state of a version; None if there is none, for the ledger can rebuild it."""
+        """The newest whole state of a version; None if there is none, for the ledger can rebuild it.
+
+        The one that was written last is not read again: whoever updates many times in one process spares that.
+        """
+        if self._written is not None and self._written.version == version:
+            return self._written
         paths = [self.folder / "state" / name for name, owner in self._states() if owner == version]
         for path in sorted(paths, key=_age):
             try:
@@ -92,6 +99,8 @@ class Training:
     def prune_states(self, keep: Collection[str]) -> int:
         """Remove the states of all versions but these, and return how many files that were."""
         gone = [name for name, owner in self._states() if owner not in keep]
+        if self._written is not None and self._written.version not in keep:
+            self._written = None
         for name in gone:
             remove(self.folder / "state" / name)
         return len(gone)

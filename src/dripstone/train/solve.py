@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dripstone.core.bits import room
 from dripstone.core.errors import DivergedError
 from dripstone.core.protocols import Head
 from dripstone.train.statistics import KeptRows, Statistics, Sums, blocks_of, expand
@@ -70,7 +71,7 @@ def solve(statistics: Statistics, head: Head, penalty: float) -> Solution:
 
 def _from_sums(sums: Sums, head: Head, penalty: float) -> Solution:
     size = len(sums.cross)
-    system = torch.empty(size, size, dtype=torch.float64)
+    system = room(size * size).view(size, size)
     for rows, block in sums.blocks():
         system[rows, : rows.stop] = block
     factor = _factorise(system, penalty)

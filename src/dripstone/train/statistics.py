@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dripstone.core.bits import from_raw, to_raw
+from dripstone.core.bits import from_raw, room, to_raw, view_raw
 from dripstone.core.errors import StoreError
 from dripstone.core.protocols import Head
 from dripstone.core.tensors import RawTensor
@@ -63,7 +63,7 @@ class Sums:
 
     def to_raw(self) -> dict[str, RawTensor]:
         """Tensors to store."""
-        return {"gram": to_raw(self.gram), "cross": to_raw(self.cross)}
+        return {"gram": view_raw(self.gram), "cross": view_raw(self.cross)}
 
     def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
         """Each row of blocks: which rows of G, and their values up to the diagonal block, a view of ``gram``."""
@@ -179,7 +179,7 @@ def _find(
 def _add(sums: Sums, head: Head, features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> Sums:
     cross = torch.zeros(len(sums.cross), len(head.bias), dtype=torch.float64)
     cross[:, : sums.cross.shape[1]] = sums.cross
-    new = Sums(sums.gram.clone(), cross)
+    new = Sums(room(len(sums.gram)).copy_(sums.gram), cross)
     for start in range(0, len(features), CHUNK):
         part = slice(start, start + CHUNK)
         phi = expand(head, features[part])
