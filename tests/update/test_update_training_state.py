@@ -184,6 +184,7 @@ def test_a_state_that_does_not_fit_is_rebuilt(tmp_path, damage):
     for file in (learner.repository.path / "training/state").iterdir():
         file.unlink()
     learner.repository.write_state(replace(state, **damage))
+    learner = Learner.open(learner.project)
     rebuilt = load_state(learner.repository, learner.config, version, model)
     assert rebuilt.statistics == {}
     assert replace(rebuilt, statistics=state.statistics, trusted_features=state.trusted_features) == state

@@ -81,7 +81,7 @@ def from_raw(raw: RawTensor) -> torch.Tensor:
 
 
 def room(size: int) -> torch.Tensor:
-    """A float64 vector to be filled: numpy asks for huge pages, torch does not, and small ones cost 5 times as much to get.
+    """A float64 vector to be filled, in huge pages where the kernel has them: many small ones cost five times as much.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dripstone.core.errors import StoreError
 from dripstone.store.checks import corrupt, is_hash, sha256
-from dripstone.store.files import list_names, older_than, read_bounded, remove, renew, write_once
+from dripstone.store.files import is_there, list_names, older_than, read_bounded, remove, renew, write_once
 from dripstone.store.format import MAX_PAYLOAD_BYTES
 from dripstone.store.ledger import (
     MAX_PLAIN_BYTES,
@@ -43,7 +43,7 @@ class Training:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._written: TrainingState | None = None
+        self._written: tuple[Path, TrainingState] | None = None
 
     def write_page(self, page: Page) -> str:
         """Store a page and return its name."""
@@ -77,16 +77,19 @@ class Training:
     def write_state(self, state: TrainingState) -> None:
         """Keep a training state beside its version, and in memory until the next one is written."""
         parts = encode_state(state)
-        write_once(self.folder / "state" / f"{state.version}-{sha256(*parts)[:32]}.safetensors", *parts)
-        self._written = state
+        path = self.folder / "state" / f"{state.version}-{sha256(*parts)[:32]}.safetensors"
+        write_once(path, *parts)
+        self._written = path, state
 
     def read_state(self, version: str) -> TrainingState | None:
         """The newest whole state of a version; None if there is none, for the ledger can rebuild it.
 
-        The one that was written last is not read again: whoever updates many times in one process spares that.
+        The one that was written last is not read again while its file is there: many updates in one process spare that.
         """
-        if self._written is not None and self._written.version == version:
-            return self._written
+        if self._written is not None:
+            path, state = self._written
+            if state.version == version and is_there(path):
+                return state
         paths = [self.folder / "state" / name for name, owner in self._states() if owner == version]
         for path in sorted(paths, key=_age):
             try:
@@ -99,8 +102,6 @@ class Training:
     def prune_states(self, keep: Collection[str]) -> int:
         """Remove the states of all versions but these, and return how many files that were."""
         gone = [name for name, owner in self._states() if owner not in keep]
-        if self._written is not None and self._written.version not in keep:
-            self._written = None
         for name in gone:
             remove(self.folder / "state" / name)
         return len(gone)
