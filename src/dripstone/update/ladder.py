@@ -2,8 +2,8 @@
 
 Features are looked at twice. On the first rows, where there are enough, the last blocks are tuned to the task: the
 classes to come profit from that, too. After that the closed form's leave-one-out score of the new rows is watched, at
-no cost; where it falls behind what the features were last good for, the next rungs are trained on four fifths of the
-training rows and tried on the rest, beside the head alone. A rung that wins gives the features; the head is then solved
+no cost; where it falls behind what the features were last good for, the next rungs are trained on some of the training
+rows and tried on others, beside the head alone. A rung that wins gives the features; the head is then solved
 in closed form over every row so far, from the ledger, so that it is as exact as before.
 """
 
@@ -17,6 +17,7 @@ import msgspec
 import torch
 from torch import nn
 
+from dripstone.core.config import TrainConfig
 from dripstone.core.events import Event, Trained
 from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
@@ -48,11 +49,17 @@ FIRST_ROWS = 200
 BEHIND = 0.1
 """By how much the score of new rows may fall below what the features were last good for."""
 
-SLOWER = 0.1
-"""Share of the learning rate at which blocks move: they know something already, the head does not."""
+SLOWER = 0.2
+"""Share of the learning rate at which blocks begin to move: they know something already, the head does not."""
+
+EPOCHS = 3
+"""Over which blocks are tuned, at a rate that falls to 0 in a line."""
 
 TRIED = 5
 """One training row in so many is tried, not learned, when rungs are compared."""
+
+TUNED_ROWS = 1000
+"""Training rows on which blocks are tuned at most. Features that have seen every row serve new ones no better."""
 
 
 def backbone_names(selection: Selection, model: nn.Module, *, first: bool) -> list[str]:
@@ -115,15 +122,15 @@ def _referred(head: Candidate, reference: float | None) -> Candidate:
 
 
 def _try_rungs(lesson: Lesson, selections: list[Selection], *, first: bool) -> Generator[Event, None, list[_Try]]:
-    """The head alone and the rungs, trained on four fifths of the rows and tried on the rest; the last one is the best.
+    """The head alone and the rungs, trained on some rows and tried on a fifth of them; the last one is the best.
 
     The first rows need only not speak against tuned features, since these are for all the classes to come. Later, when
     other features cost a pass over every row so far, a rung has to win by two standard errors.
     """
     memory = _remembered(lesson)
     order = torch.randperm(len(lesson.rows), generator=torch.Generator().manual_seed(lesson.config.train.seed))
-    few = max(len(order) // TRIED, 1)
-    learned, held = lesson.part(order[few:].sort().values), lesson.part(order[:few].sort().values)
+    few = min(max(len(order) // TRIED, 1), TUNED_ROWS)
+    held, learned = (lesson.part(places.sort().values) for places in (order[:few], order[few : few + TUNED_ROWS]))
     alone = _try_head(learned, held)
     tried = [alone]
     for selection in selections:
@@ -207,10 +214,18 @@ def _tune(lesson: Lesson, memory: Lesson, selection: Selection) -> Generator[Eve
     cache = lesson.encoding.cache
     assert cache is not None
     cache.attach(model)
-    train = lesson.config.train
-    config = msgspec.structs.replace(train, learning_rate=SLOWER * train.learning_rate)
-    yield from run_loop(module, moving, rows, config, str(selection), cache=cache)
+    yield from run_loop(module, moving, rows, _config(lesson.config.train), str(selection), cache=cache)
     return model
+
+
+def _config(train: TrainConfig) -> TrainConfig:
+    """As the configuration says, but for what the ladder chooses itself."""
+    return msgspec.structs.replace(
+        train,
+        learning_rate=SLOWER * train.learning_rate,
+        step=msgspec.structs.replace(train.step, schedule="linear"),
+        stop=msgspec.structs.replace(train.stop, epochs=EPOCHS),
+    )
 
 
 def _with_head(lesson: Lesson, tuned: Model, features: torch.Tensor) -> Model:
