@@ -67,7 +67,7 @@ def test_the_first_rows_tune_the_last_blocks(tmp_path):
     assert update.selection == "suffix:2@adamw"
     assert [rung.selection for rung in update.rungs] == ["head@ridge", "suffix:2@adamw"]
     assert update.rungs[1].score >= update.rungs[0].score - 0.05
-    assert update.reference == update.rungs[1].score
+    assert update.look.score == update.rungs[1].score
     assert backbone_moved(learner, update)
     assert_exact(learner)
 
@@ -78,7 +78,7 @@ def test_after_that_the_head_alone_moves_while_it_keeps_up(tmp_path):
     update = learner.update(rows_along(0, "ab", 60, seed=1), gate="off")
     assert update.promoted
     assert update.selection == "head@ridge"
-    assert update.reference == first.reference
+    assert update.look == first.look
     assert not backbone_moved(learner, update)
     assert_exact(learner)
 
@@ -88,7 +88,7 @@ def test_few_first_rows_leave_the_features_alone(tmp_path):
     update = learner.update(rows_along(0, "ab", FIRST_ROWS // 3, seed=0))
     assert update.promoted
     assert update.selection == "head@ridge"
-    assert update.reference == update.rungs[0].score
+    assert update.look.score == update.rungs[0].score
     assert not backbone_moved(learner, update)
 
 
@@ -99,9 +99,9 @@ def test_where_the_features_fall_behind_the_ladder_climbs_and_stays_exact(tmp_pa
     assert update.promoted
     assert update.selection.startswith("suffix:")
     scores = {rung.selection: rung.score for rung in update.rungs}
-    assert scores["head@ridge"] < first.reference - 0.1
+    assert scores["head@ridge"] < first.look.score - 0.1
     assert scores[update.selection] > scores["head@ridge"] + 0.1
-    assert update.reference == scores[update.selection]
+    assert update.look.score == scores[update.selection]
     assert backbone_moved(learner, update)
     assert_exact(learner)
     after = learner.update(rows_along(5, "cd", 40, seed=2), gate="off")
@@ -116,7 +116,7 @@ def test_a_climb_in_vain_is_not_made_again(tmp_path):
     update = learner.update(noise, gate="off")
     assert len(update.rungs) > 1
     assert update.selection == "head@ridge"
-    assert update.reference == update.rungs[0].score
+    assert update.look.score == update.rungs[0].score
     again = [{**row, "label": "cd"[i % 2]} for i, row in enumerate(rows_along(9, "x", 200, seed=4))]
     assert len(learner.update(again, gate="off").rungs) == 1
 
@@ -130,7 +130,7 @@ def test_what_the_features_were_good_for_is_rebuilt_from_the_records(tmp_path):
     for state in (learner.repository.path / "training" / "state").iterdir():
         state.unlink()
     rebuilt = load_state(learner.repository, learner.config, version, model)
-    assert rebuilt.reference == kept.reference == first.reference
+    assert rebuilt.look == kept.look == first.look
 
 
 def test_a_model_without_blocks_has_one_rung(tmp_path):

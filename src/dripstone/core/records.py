@@ -142,14 +142,24 @@ class MetricsPair(msgspec.Struct, frozen=True):
     candidate: Metrics = Metrics()
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What the ladder found when it last looked at the features.
+
+    ``score`` is the share of rows that they served; where new rows fall behind it, the ladder climbs. ``labels`` is how
+    many labels were known; where they have become many more, it looks again.
+    """
+
+    score: float
+    labels: int
+
+
 class Update(msgspec.Struct, frozen=True):
     """The report of one update: what ``dripstone update --format json`` prints.
 
     ``version`` is the candidate's id, None where none was trained. ``intrusion`` is the share of trusted rows to which
     the candidate gives a label that the champion does not know; ``new_labels`` are those labels. ``number`` is the
     entry in the store's log that committed the update, None for a dry run. ``anchor`` is the best version so far,
-    against which the candidate was held as well. ``reference`` is the share of new rows that the features were last
-    good for; where new rows fall behind it, the ladder climbs.
+    against which the candidate was held as well. ``look`` is that of the ladder, None where it has not looked.
     """
 
     version: str | None
@@ -158,7 +168,7 @@ class Update(msgspec.Struct, frozen=True):
     reason: str
     selection: str = ""
     rungs: list[Rung] = []
-    reference: float | None = None
+    look: Look | None = None
     parameters: Parameters = Parameters()
     examples: ExampleCounts = ExampleCounts()
     rejections: dict[str, int] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 import zstandard
 
+from dripstone.core.records import Look
 from dripstone.core.tensors import RawTensor
 from dripstone.store.checks import corrupt, inflate, parse
 from dripstone.store.format import pack_parts, unpack
@@ -48,8 +49,8 @@ class TrainingState:
         What the closed form sums up.
     optimizer : dict of str to RawTensor
         The state of the optimisers, where it is carried on; it starts anew where a state had to be rebuilt.
-    reference : float or None
-        How well the features served new rows when they were last looked at: a share right.
+    look : Look or None
+        What the ladder found when it last looked at the features.
 
     Examples
     --------
@@ -71,7 +72,7 @@ class TrainingState:
     known: RawTensor
     statistics: dict[str, RawTensor]
     optimizer: dict[str, RawTensor] = field(default_factory=dict)
-    reference: float | None = None
+    look: Look | None = None
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ class _Rows(msgspec.Struct, frozen=True):
     replay: list[PageRow]
     replay_seen: int
     anchor: str
-    reference: float | None = None
+    look: Look | None = None
 
 
 _ROWS = msgspec.msgpack.Decoder(_Rows)
@@ -90,7 +91,7 @@ _ROWS = msgspec.msgpack.Decoder(_Rows)
 def encode_state(state: TrainingState) -> list[bytes | memoryview]:
     """A state as the parts of one safetensors file: the tensors, and everything else as msgpack in tensor ``rows``."""
     rows = _Rows(
-        state.version, state.backbone, state.trusted, state.replay, state.replay_seen, state.anchor, state.reference
+        state.version, state.backbone, state.trusted, state.replay, state.replay_seen, state.anchor, state.look
     )
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(msgspec.msgpack.encode(rows))
     tensors = {"rows": RawTensor("U8", (len(packed),), packed), "known": state.known}
@@ -138,7 +139,7 @@ def decode_state(data: bytes) -> TrainingState:
         known=known,
         statistics=_under(_STATISTICS, tensors),
         optimizer=_under(_OPTIMIZER, tensors),
-        reference=rows.reference,
+        look=rows.look,
     )
 
 

@@ -16,7 +16,7 @@ from dripstone.core.events import Event, Trained
 from dripstone.core.examples import Example
 from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
-from dripstone.core.records import Parameters, Rung
+from dripstone.core.records import Look, Parameters, Rung
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.policy import parse_policy
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
@@ -95,8 +95,7 @@ class Candidate:
     """A trained fork, not stored yet.
 
     ``statistics`` are those of every row so far under its own features, where they are known; ``optimizer`` is the
-    state that its optimisers carry on. ``reference`` is how well the features served new rows when they were last
-    looked at.
+    state that its optimisers carry on. ``look`` is what the ladder found, where it had a say.
     """
 
     model: Model
@@ -108,7 +107,7 @@ class Candidate:
     trained: int
     replayed: int
     optimizer: dict[str, RawTensor] = field(default_factory=dict)
-    reference: float | None = None
+    look: Look | None = None
 
 
 def choose_selection(config: Config, champion: Champion) -> Selection:

@@ -209,7 +209,7 @@ def _report(
         reason=outcome.reason,
         selection=str(candidate.selection) if candidate else "",
         rungs=candidate.rungs if candidate else [],
-        reference=candidate.reference if candidate else None,
+        look=candidate.look if candidate else None,
         parameters=candidate.parameters if candidate else Parameters(),
         examples=bookkeeping.count_rows(batch, book, trained, replayed, dropped),
         new_labels=_new_labels(champion, candidate),

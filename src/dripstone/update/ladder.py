@@ -1,15 +1,17 @@
 """The ladder: the head in closed form where the features keep up, and the last blocks where they do not.
 
-Features are looked at twice. On the first rows, where there are enough, the last blocks are tuned to the task: the
-classes to come profit from that, too. After that the closed form's leave-one-out score of the new rows is watched, at
-no cost; where it falls behind what the features were last good for, the next rungs are trained on some of the training
-rows and tried on others, beside the head alone. A rung that wins gives the features; the head is then solved
-in closed form over every row so far, from the ledger, so that it is as exact as before.
+The features are looked at on the first rows, where there are enough, and again when there are five times as many labels
+as then. In between the closed form's leave-one-out score of the new rows is watched, at no cost; where it falls behind
+what the features were last good for, they are looked at as well. A look tunes the last blocks on some rows and tries
+them on others, beside the head alone. Tuned to many labels, features serve those to come, too; tuned to a few, they may
+serve them worse than before, and therefore have to show first what they are good for. A rung that wins gives the
+features; the head is then solved in closed form over every row so far, from the ledger, so that it is as exact as before.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
@@ -21,7 +23,7 @@ from dripstone.core.config import TrainConfig
 from dripstone.core.events import Event, Trained
 from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
-from dripstone.core.records import Rung
+from dripstone.core.records import Look, Rung
 from dripstone.select.ladder import rungs
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.train.activation_cache import ActivationCache
@@ -31,7 +33,7 @@ from dripstone.train.hyperparameters import choose_hyperparameters
 from dripstone.train.loop import run_loop
 from dripstone.train.prototypes import Prototypes
 from dripstone.train.rows import Rows
-from dripstone.train.statistics import Statistics, add_rows, no_rows
+from dripstone.train.statistics import Statistics, no_rows
 from dripstone.update.attempt import Attempt
 from dripstone.update.candidate import (
     Candidate,
@@ -55,11 +57,17 @@ SLOWER = 0.2
 EPOCHS = 3
 """Over which blocks are tuned, at a rate that falls to 0 in a line."""
 
+WIDER = 5
+"""By how many times as many labels the features are looked at again: so often that it costs a few passes in a life."""
+
+MANY_LABELS = 30
+"""From which on features that are tuned to them are better for others, too."""
+
 TRIED = 5
-"""One training row in so many is tried, not learned, when rungs are compared."""
+"""One row in so many is tried, not learned, when rungs are compared."""
 
 TUNED_ROWS = 1000
-"""Training rows on which blocks are tuned at most. Features that have seen every row serve new ones no better."""
+"""New and remembered rows on which blocks are tuned at most: what a look costs does not depend on what came."""
 
 
 def backbone_names(selection: Selection, model: nn.Module, *, first: bool) -> list[str]:
@@ -94,53 +102,101 @@ def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]
     lesson : Lesson
         With statistics.
     """
-    starter = lesson.encoding.starter
-    lowest, *higher = map(parse_selection, rungs(starter, RIDGE, lesson.config.train.optimizer))
-    first = not lesson.champion.task.labels
-    head: Candidate | None = None
-    if not (first and higher and len(lesson.rows) >= FIRST_ROWS and len(lesson.task.labels) > 1):
-        head = yield from train_candidate(lesson, lowest)
-        if not higher or _keeps_up(head, attempt.start.state.reference):
-            return _referred(head, attempt.start.state.reference)
+    look = attempt.start.state.look
+    lowest, *higher = map(parse_selection, rungs(lesson.encoding.starter, RIDGE, lesson.config.train.optimizer))
+    due = bool(higher) and _is_due(lesson, look)
+    head = None if due else (yield from train_candidate(lesson, lowest))
+    if head and (not higher or _keeps_up(head, look)):
+        return replace(head, look=look or _look(head.rungs[0], lesson))
     lesson = _with_cache(lesson, higher[-1])
-    tried = yield from _try_rungs(lesson, higher[-1:] if first else higher, first=first)
+    tried = yield from _try_rungs(lesson, higher[-1:] if due else higher, trusting=due and _are_many(lesson))
     best = tried[-1]
     if best.selection.name != "head":
         return (yield from _finish(attempt, lesson, best, [one.rung for one in tried]))
     head = head or (yield from train_candidate(lesson, lowest))
-    return replace(head, rungs=[*head.rungs, *(one.rung for one in tried)], reference=head.rungs[0].score)
+    return replace(head, rungs=[*head.rungs, *(one.rung for one in tried)], look=_look(head.rungs[0], lesson))
 
 
-def _keeps_up(head: Candidate, reference: float | None) -> bool:
+def _is_due(lesson: Lesson, look: Look | None) -> bool:
+    """Whether it is time to look, however well the features serve: there are rows and labels enough for the first time,
+    or many more labels than when it was last done, and rows of the old ones are at hand."""
+    labels = len(lesson.task.labels)
+    if not lesson.champion.task.labels:
+        return labels > 1 and len(lesson.rows) >= FIRST_ROWS
+    return look is not None and labels >= WIDER * look.labels and bool(lesson.replay)
+
+
+def _are_many(lesson: Lesson) -> bool:
+    return len(lesson.task.labels) >= MANY_LABELS
+
+
+def _keeps_up(head: Candidate, look: Look | None) -> bool:
     score = head.rungs[0].score
-    return score is None or reference is None or score >= reference - BEHIND
+    return score is None or look is None or score >= look.score - BEHIND
 
 
-def _referred(head: Candidate, reference: float | None) -> Candidate:
-    """The head alone; what the features were last good for stays what it was, or is now seen for the first time."""
-    return replace(head, reference=head.rungs[0].score if reference is None else reference)
+def _look(rung: Rung, lesson: Lesson) -> Look | None:
+    return None if rung.score is None else Look(rung.score, len(lesson.task.labels))
 
 
-def _try_rungs(lesson: Lesson, selections: list[Selection], *, first: bool) -> Generator[Event, None, list[_Try]]:
+def _try_rungs(lesson: Lesson, selections: list[Selection], *, trusting: bool) -> Generator[Event, None, list[_Try]]:
     """The head alone and the rungs, trained on some rows and tried on a fifth of them; the last one is the best.
 
-    The first rows need only not speak against tuned features, since these are for all the classes to come. Later, when
-    other features cost a pass over every row so far, a rung has to win by two standard errors.
+    Tuned features that are trusted to serve the classes to come need only not do worse. Otherwise a rung has to win by
+    two standard errors; where it could not if it had every row right, none is tuned.
     """
-    memory = _remembered(lesson)
-    order = torch.randperm(len(lesson.rows), generator=torch.Generator().manual_seed(lesson.config.train.seed))
-    few = min(max(len(order) // TRIED, 1), TUNED_ROWS)
-    held, learned = (lesson.part(places.sort().values) for places in (order[:few], order[few : few + TUNED_ROWS]))
+    learned, held = _rows_to_try(lesson)
     alone = _try_head(learned, held)
     tried = [alone]
-    for selection in selections:
-        tuned = yield from _try_suffix(learned, held, memory, selection)
-        gains = tuned.right.double() - alone.right.double()
-        error = float(gains.std(correction=0)) / len(gains) ** 0.5
+    for selection in selections if trusting or _wins(~alone.right, by=2.0) else []:
+        tuned = yield from _try_suffix(learned, held, selection)
         tried.append(tuned)
-        if float(gains.mean()) > 2 * error or (first and float(gains.mean()) >= -error):
+        if _wins(tuned.right.double() - alone.right.double(), by=-1.0 if trusting else 2.0):
             return tried
     return [*tried[1:], alone]
+
+
+def _wins(gains: torch.Tensor, by: float) -> bool:
+    """Whether the mean of [rows] gains lies by so many standard errors above 0, or not so far below it."""
+    gains = gains.double()
+    margin = by * float(gains.std(correction=0)) / len(gains) ** 0.5
+    return float(gains.mean()) > margin if by > 0 else float(gains.mean()) >= margin
+
+
+def _rows_to_try(lesson: Lesson) -> tuple[Lesson, Lesson]:
+    """New and remembered rows that are learned, and those that are tried: as many of each class as there are."""
+    remembered = torch.from_numpy(lesson.task.encode([row.target for row in lesson.replay]))
+    everything = replace(
+        lesson,
+        rows=[*lesson.rows, *lesson.replay],
+        targets=torch.cat([lesson.targets, remembered]),
+        weights=torch.cat([lesson.weights, torch.tensor([row.weight for row in lesson.replay], dtype=torch.float64)]),
+        features=torch.cat([lesson.features, lesson.features.new_zeros(len(remembered), lesson.features.shape[1])]),
+    )
+    chosen = evenly(everything.targets, TUNED_ROWS * TRIED // (TRIED - 1), lesson.config.train.seed)
+    old = chosen[chosen >= len(lesson.rows)]
+    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
+    everything.features[old] = _features(starter, everything.part(old))
+    held = torch.arange(len(chosen)) % TRIED == 0
+    return everything.part(chosen[~held].sort().values), everything.part(chosen[held].sort().values)
+
+
+def evenly(targets: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """Places of at most ``count`` rows, drawn so that classes have as many as each other while their rows last.
+
+    Examples
+    --------
+    >>> targets = torch.tensor([0, 0, 0, 0, 1, 2])
+    >>> sorted(targets[evenly(targets, 4, seed=0)].tolist())
+    [0, 0, 1, 2]
+    """
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    drawn: Counter[int] = Counter()
+    ranks = []
+    for target in targets[order].tolist():
+        ranks.append(drawn[target])
+        drawn[target] += 1
+    return order[torch.tensor(ranks, dtype=torch.int64).argsort(stable=True)[:count]]
 
 
 def _with_cache(lesson: Lesson, longest: Selection) -> Lesson:
@@ -154,40 +210,27 @@ def _with_cache(lesson: Lesson, longest: Selection) -> Lesson:
 def _try_head(learned: Lesson, held: Lesson) -> _Try:
     began = time.process_time()
     model = learned.fork(["head.weight", "head.bias"])
-    solve_head(learned, model, learned.statistics)
+    solve_head(learned, model, no_rows())
     right = head_logits(model, held.features).argmax(dim=1) == held.targets
     selection = parse_selection(f"head@{RIDGE}")
     return _Try(selection, model, right, _rung(selection, right, began))
 
 
-def _try_suffix(learned: Lesson, held: Lesson, memory: Lesson, selection: Selection) -> Generator[Event, None, _Try]:
-    """Tune the last blocks and solve a head on what they make of new and remembered rows."""
+def _try_suffix(learned: Lesson, held: Lesson, selection: Selection) -> Generator[Event, None, _Try]:
+    """Tune the last blocks and solve a head on what they make of the rows."""
     began = time.process_time()
-    tuned = yield from _tune(learned, memory, selection)
-    features = [_features(tuned, part) for part in (learned, held, memory)]
-    model = _with_head(learned, tuned, torch.cat(features[1:]))
+    tuned = yield from _tune(learned, selection)
+    features = [_features(tuned, part) for part in (learned, held)]
+    model = _with_head(learned, tuned, features[1])
     if not learned.champion.task.labels:
         choose_hyperparameters(model.head, features[1], held.targets, held.weights, learned.config.train.ridge)
-    statistics = add_rows(no_rows(), model.head, features[2], memory.targets, memory.weights)
-    solve_head(replace(learned, features=features[0]), model, statistics)
+    solve_head(replace(learned, features=features[0]), model, no_rows())
     right = head_logits(model, features[1]).argmax(dim=1) == held.targets
     return _Try(selection, model, right, _rung(selection, right, began))
 
 
 def _rung(selection: Selection, right: torch.Tensor, began: float) -> Rung:
     return Rung(str(selection), float(right.double().mean()), time.process_time() - began)
-
-
-def _remembered(lesson: Lesson) -> Lesson:
-    """Replayed rows as a lesson, with the champion's features."""
-    memory = replace(
-        lesson,
-        rows=lesson.replay,
-        targets=torch.from_numpy(lesson.task.encode([row.target for row in lesson.replay])),
-        weights=torch.tensor([row.weight for row in lesson.replay], dtype=torch.float64),
-    )
-    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
-    return replace(memory, features=_features(starter, memory))
 
 
 def _features(model: Model, lesson: Lesson) -> torch.Tensor:
@@ -198,17 +241,12 @@ def _features(model: Model, lesson: Lesson) -> torch.Tensor:
     return features_from(model, [row.inputs for row in lesson.rows], lesson.encoding.cache)
 
 
-def _tune(lesson: Lesson, memory: Lesson, selection: Selection) -> Generator[Event, None, Model]:
-    """A fork whose last blocks have learned to draw the rows of a class together, new and remembered ones."""
+def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, Model]:
+    """A fork whose last blocks have learned to draw the rows of a class together."""
     names = backbone_names(selection, lesson.encoding.starter, first=False)
     model: Model = fork(lesson.encoding.starter, names)  # type: ignore[assignment]
-    targets = torch.cat([lesson.targets, memory.targets])
-    model.head = Prototypes(torch.cat([lesson.features, memory.features]), targets, len(lesson.task.labels))
-    rows = Rows(
-        inputs=[row.inputs for row in [*lesson.rows, *memory.rows]],
-        targets=targets,
-        weights=torch.cat([lesson.weights, memory.weights]),
-    )
+    model.head = Prototypes(lesson.features, lesson.targets, len(lesson.task.labels))
+    rows = Rows(inputs=[row.inputs for row in lesson.rows], targets=lesson.targets, weights=lesson.weights)
     module: nn.Module = model  # type: ignore[assignment]
     moving = [*names, "head.weight", "head.bias"]
     cache = lesson.encoding.cache
@@ -254,7 +292,7 @@ def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> 
         parameters=count_parameters(model, best.selection.parameters(lesson.encoding.starter)),
         trained=len(lesson.rows),
         replayed=len(lesson.replay),
-        reference=best.rung.score,
+        look=_look(best.rung, lesson),
     )
 
 

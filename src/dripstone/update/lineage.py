@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from dripstone.core.errors import StoreError
-from dripstone.core.records import Certificate, LogEntry
+from dripstone.core.records import Certificate, LogEntry, Look
 from dripstone.store.ledger import Book, PageRow
 from dripstone.store.repository import Repository
 
@@ -111,12 +111,12 @@ def anchor_of(repository: Repository, version: str) -> str:
     return (certificate.next_anchor if certificate else None) or version
 
 
-def reference_of(repository: Repository, version: str) -> float | None:
-    """How well the features of a version served new rows when an update on its line last looked."""
+def look_of(repository: Repository, version: str) -> Look | None:
+    """What the ladder found when an update on the version's line last looked at its features."""
     for ancestor, entry in judging_entries(repository, set(ancestors(repository, version))).items():
         record = repository.read_record(ancestor, entry.number, entry.nonce)
-        if record is not None and record.reference is not None:
-            return record.reference
+        if record is not None and record.look is not None:
+            return record.look
     return None
 
 

@@ -19,7 +19,7 @@ from dripstone.core.bits import from_raw, to_raw
 from dripstone.core.config import Config
 from dripstone.core.examples import Label
 from dripstone.core.protocols import Model
-from dripstone.core.records import Manifest
+from dripstone.core.records import Look, Manifest
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.policy import parse_policy
 from dripstone.curate.replay import remember
@@ -33,7 +33,7 @@ from dripstone.train.features import features_of, head_logits
 from dripstone.train.statistics import Statistics, add_rows, fits, no_rows, read_statistics
 from dripstone.update.bookkeeping import affordable
 from dripstone.update.known import known_rows, merge_known
-from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, page_rows, reference_of
+from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, look_of, page_rows
 
 PORTION = 4096
 """Rows whose inputs are in memory at a time when statistics are rebuilt."""
@@ -103,8 +103,8 @@ def _rebuild(repository: Repository, config: Config, version: str, anchor: str, 
     features = features_of(model, [row.example().inputs for row in trusted])
     state = state_of_trusted(repository, version, anchor, model, trusted, features)
     known_raw = to_raw(torch.from_numpy(known.reshape(-1)))
-    reference = reference_of(repository, version)
-    return replace(state, replay=memory, replay_seen=seen, known=known_raw, reference=reference)
+    look = look_of(repository, version)
+    return replace(state, replay=memory, replay_seen=seen, known=known_raw, look=look)
 
 
 def state_of_trusted(
@@ -267,7 +267,7 @@ def advance(
     heard: Heard,
     statistics: Statistics | None,
     optimizer: dict[str, RawTensor] | None = None,
-    reference: float | None = None,
+    look: Look | None = None,
 ) -> TrainingState:
     """The state after a promotion: held-out rows become trusted, trained ones are offered to replay."""
     memory, seen = _remember(state.replay, state.replay_seen, trained, config)
@@ -287,5 +287,5 @@ def advance(
         known=to_raw(torch.from_numpy(known.reshape(-1))),
         statistics={} if statistics is None else statistics.to_raw(),
         optimizer=optimizer or {},
-        reference=state.reference if reference is None else reference,
+        look=look or state.look,
     )

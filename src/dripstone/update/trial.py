@@ -107,7 +107,7 @@ def conclude(
             heard=_heard(hearing, attempt.start.state, stored.version if best else None),
             statistics=candidate.statistics,
             optimizer=candidate.optimizer,
-            reference=candidate.reference,
+            look=candidate.look,
         )
     return Outcome(judgement.verdict, judgement.reason, candidate, stored, hearing, judgement, next_state)
 
