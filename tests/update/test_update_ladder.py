@@ -8,13 +8,15 @@ import torch
 
 from dripstone.core.config import Config
 from dripstone.core.fork import changed_tensors
+from dripstone.core.records import Look
 from dripstone.models import mlp
 from dripstone.models.factory import ModelSpec
 from dripstone.train.features import features_of
 from dripstone.train.solve import solve
 from dripstone.train.statistics import add_rows, no_rows
+from dripstone.update import ladder
 from dripstone.update.candidate import choose_selection
-from dripstone.update.ladder import FIRST_ROWS
+from dripstone.update.ladder import FIRST_ROWS, _wins, evenly
 from dripstone.update.training_state import load_state
 from learner_samples import blobs, live_rows, make, own_net
 
@@ -119,6 +121,47 @@ def test_a_climb_in_vain_is_not_made_again(tmp_path):
     assert update.look.score == update.rungs[0].score
     again = [{**row, "label": "cd"[i % 2]} for i, row in enumerate(rows_along(9, "x", 200, seed=4))]
     assert len(learner.update(again, gate="off").rungs) == 1
+
+
+def many(labels, count, seed):
+    """Two labels along each input, which the untuned features of ``narrow`` cannot tell apart well."""
+    rows = [rows_along(axis, labels[2 * axis : 2 * axis + 2], count, seed + axis) for axis in range(len(labels) // 2)]
+    return [row for part in rows for row in part]
+
+
+def test_few_labels_that_the_head_has_right_tune_nothing(tmp_path):
+    learner = make(tmp_path, FAST, model=mlp(inputs=2, hidden=[16, 4], random_features=64))
+    update = learner.update(blobs(200, seed=0, spread=0.05))
+    assert [rung.selection for rung in update.rungs] == ["head@ridge"]
+    assert update.look == Look(update.rungs[0].score, 2)
+
+
+def test_five_times_as_many_labels_are_a_reason_to_look_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, "BEHIND", 2.0)  # no other reason
+    learner = make(tmp_path, FAST, model=narrow())
+    assert learner.update(rows_along(0, "ab", 200, seed=0)).look.labels == 2
+    four = learner.update(many("abcd", 60, seed=1), gate="off")
+    assert (four.look.labels, len(four.rungs)) == (2, 1)
+    ten = learner.update(many("abcdefghij", 60, seed=2), gate="off")
+    assert ten.look.labels == 10
+    assert len(ten.rungs) > 1
+    assert_exact(learner)
+
+
+def test_features_that_many_labels_tuned_need_only_not_do_worse():
+    same, lost = torch.zeros(100), -torch.eye(100)[:40].sum(0)
+    assert _wins(same, by=-1.0)
+    assert not _wins(same, by=2.0)
+    assert not _wins(lost, by=-1.0)
+    assert _wins(-lost, by=2.0)
+
+
+def test_rows_are_drawn_evenly_over_their_classes():
+    targets = torch.tensor([0] * 90 + [1] * 30 + [2] * 5)
+    drawn = targets[evenly(targets, 40, seed=0)]
+    assert drawn.bincount().tolist() == [18, 17, 5] or drawn.bincount().tolist() == [17, 18, 5]
+    assert len(evenly(targets, 1000, seed=0)) == 125
+    assert len(evenly(targets[:0], 10, seed=0)) == 0
 
 
 def test_what_the_features_were_good_for_is_rebuilt_from_the_records(tmp_path):

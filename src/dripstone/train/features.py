@@ -6,12 +6,15 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from dripstone.core.events import Encoded
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
+
+T = TypeVar("T")
 
 BATCH = 64
 PORTION = 256
@@ -94,8 +97,8 @@ def features_of(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
     return result_of(encode(model, inputs))
 
 
-def result_of(progress: Generator[Encoded, None, torch.Tensor]) -> torch.Tensor:
-    """What a pass returns in the end, without its progress."""
+def result_of(progress: Generator[object, None, T]) -> T:
+    """What a generator returns in the end, without its progress."""
     while True:
         try:
             next(progress)

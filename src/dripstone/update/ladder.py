@@ -5,7 +5,7 @@ as then. In between the closed form's leave-one-out score of the new rows is wat
 what the features were last good for, they are looked at as well. A look tunes the last blocks on some rows and tries
 them on others, beside the head alone. Tuned to many labels, features serve those to come, too; tuned to a few, they may
 serve them worse than before, and therefore have to show first what they are good for. A rung that wins gives the
-features; the head is then solved in closed form over every row so far, from the ledger, so that it is as exact as before.
+features; the head is then solved in closed form over every row so far, from the ledger.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
-import msgspec
 import torch
 from torch import nn
 
-from dripstone.core.config import TrainConfig
 from dripstone.core.events import Event, Trained
-from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Rung
 from dripstone.select.ladder import rungs
@@ -30,10 +27,9 @@ from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.cached_features import features_from
 from dripstone.train.features import head_logits
 from dripstone.train.hyperparameters import choose_hyperparameters
-from dripstone.train.loop import run_loop
-from dripstone.train.prototypes import Prototypes
 from dripstone.train.rows import Rows
 from dripstone.train.statistics import Statistics, no_rows
+from dripstone.train.tuning import tune
 from dripstone.update.attempt import Attempt
 from dripstone.update.candidate import (
     Candidate,
@@ -50,12 +46,6 @@ FIRST_ROWS = 200
 
 BEHIND = 0.1
 """By how much the score of new rows may fall below what the features were last good for."""
-
-SLOWER = 0.2
-"""Share of the learning rate at which blocks begin to move: they know something already, the head does not."""
-
-EPOCHS = 3
-"""Over which blocks are tuned, at a rate that falls to 0 in a line."""
 
 WIDER = 5
 """By how many times as many labels the features are looked at again: so often that it costs a few passes in a life."""
@@ -114,7 +104,7 @@ def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]
     if best.selection.name != "head":
         return (yield from _finish(attempt, lesson, best, [one.rung for one in tried]))
     head = head or (yield from train_candidate(lesson, lowest))
-    return replace(head, rungs=[*head.rungs, *(one.rung for one in tried)], look=_look(head.rungs[0], lesson))
+    return replace(head, rungs=[*head.rungs, *(one.rung for one in tried[:-1])], look=_look(head.rungs[0], lesson))
 
 
 def _is_due(lesson: Lesson, look: Look | None) -> bool:
@@ -242,28 +232,12 @@ def _features(model: Model, lesson: Lesson) -> torch.Tensor:
 
 
 def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, Model]:
-    """A fork whose last blocks have learned to draw the rows of a class together."""
+    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
     names = backbone_names(selection, lesson.encoding.starter, first=False)
-    model: Model = fork(lesson.encoding.starter, names)  # type: ignore[assignment]
-    model.head = Prototypes(lesson.features, lesson.targets, len(lesson.task.labels))
     rows = Rows(inputs=[row.inputs for row in lesson.rows], targets=lesson.targets, weights=lesson.weights)
-    module: nn.Module = model  # type: ignore[assignment]
-    moving = [*names, "head.weight", "head.bias"]
-    cache = lesson.encoding.cache
+    cache, classes = lesson.encoding.cache, len(lesson.task.labels)
     assert cache is not None
-    cache.attach(model)
-    yield from run_loop(module, moving, rows, _config(lesson.config.train), str(selection), cache=cache)
-    return model
-
-
-def _config(train: TrainConfig) -> TrainConfig:
-    """As the configuration says, but for what the ladder chooses itself."""
-    return msgspec.structs.replace(
-        train,
-        learning_rate=SLOWER * train.learning_rate,
-        step=msgspec.structs.replace(train.step, schedule="linear"),
-        stop=msgspec.structs.replace(train.stop, epochs=EPOCHS),
-    )
+    return (yield from tune(starter, names, rows, lesson.features, classes, lesson.config.train, cache))
 
 
 def _with_head(lesson: Lesson, tuned: Model, features: torch.Tensor) -> Model:
