@@ -14,9 +14,9 @@ from dripstone.models.factory import ModelSpec
 from dripstone.train.features import features_of
 from dripstone.train.solve import solve
 from dripstone.train.statistics import add_rows, no_rows
-from dripstone.update import ladder
+from dripstone.update import candidate, ladder
 from dripstone.update.candidate import choose_selection
-from dripstone.update.ladder import FIRST_ROWS, _wins, evenly
+from dripstone.update.ladder import FIRST_ROWS, MANY_LABELS, _wins, evenly
 from dripstone.update.training_state import load_state
 from learner_samples import blobs, live_rows, make, own_net
 
@@ -146,6 +146,34 @@ def test_five_times_as_many_labels_are_a_reason_to_look_again(tmp_path, monkeypa
     assert ten.look.labels == 10
     assert len(ten.rungs) > 1
     assert_exact(learner)
+
+
+def crowd(labels, count, seed):
+    """So many labels, each around a place of its own."""
+    draw = np.random.default_rng(seed)
+    places = 3 * np.random.default_rng(0).normal(0, 1, (labels, 10))
+    return [
+        {"inputs": (places[label] + draw.normal(0, 0.3, 10)).tolist(), "label": f"{label:02}"}
+        for _ in range(count)
+        for label in range(labels)
+    ]
+
+
+@pytest.mark.parametrize("wins", [True, False])
+def test_features_that_nobody_needs_are_not_computed(tmp_path, monkeypatch, wins):
+    """Many first labels: the first pass ends below the blocks that will move, and what it left out comes later."""
+    passes = []
+    monkeypatch.setattr(candidate, "encode_and_record", lambda *given: passes.append(given))
+    if not wins:
+        monkeypatch.setattr(ladder, "_wins", lambda gains, by: False)
+    learner = make(tmp_path, FAST, model=mlp(inputs=10, hidden=[32, 32, 32], random_features=64))
+    update = learner.update(crowd(MANY_LABELS, 20, seed=1))
+    assert update.promoted
+    assert backbone_moved(learner, update) == wins
+    assert update.selection == ("suffix:2@adamw" if wins else "head@ridge")
+    assert not passes
+    assert_exact(learner)
+    assert learner.evaluate(crowd(MANY_LABELS, 5, seed=2))["metrics"]["accuracy"] > 0.9
 
 
 def test_features_that_many_labels_tuned_need_only_not_do_worse():

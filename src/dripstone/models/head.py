@@ -12,7 +12,7 @@ from dripstone.core.errors import ModelError
 PENALTY = 0.05
 """Of the closed form, until leave-one-out has chosen another on the first rows."""
 
-_FIT_ROWS = 1000
+FIT_ROWS = 1000
 
 
 class Identity(nn.Module):
@@ -134,7 +134,7 @@ class RandomFourierFeatures(nn.Module):
 
 def _median_distance(features: torch.Tensor) -> float:
     rows = len(features)
-    looked_at = min(rows, _FIT_ROWS)
+    looked_at = min(rows, FIT_ROWS)
     chosen = features.detach()[torch.arange(looked_at, device=features.device) * rows // looked_at].float().cpu()
     if not torch.isfinite(chosen).all():
         raise ModelError(

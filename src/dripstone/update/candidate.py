@@ -13,12 +13,13 @@ from torch import nn
 from dripstone.core.config import Config
 from dripstone.core.errors import DivergedError, UsageError
 from dripstone.core.events import Event, Trained
-from dripstone.core.examples import Example
+from dripstone.core.examples import Example, Inputs
 from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Parameters, Rung
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.policy import parse_policy
+from dripstone.models.head import FIT_ROWS
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.tasks.classification import Classification
 from dripstone.train.activation_cache import ActivationCache
@@ -26,6 +27,7 @@ from dripstone.train.cached_features import encode_and_record, features_from
 from dripstone.train.closed_form import fit_head
 from dripstone.train.features import encode, features_of, head_logits
 from dripstone.train.hyperparameters import choose_hyperparameters
+from dripstone.train.leave_one_out import spaced
 from dripstone.train.loop import run_loop
 from dripstone.train.optimizers import check_optimizer
 from dripstone.train.rows import Rows
@@ -36,36 +38,45 @@ from dripstone.update.champion import Champion
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """Features of a batch under the champion, [rows, features] float32 in the order of the batch's rows.
+    """What the champion's backbone makes of a batch.
 
-    ``starter`` is the fork that made them, with fitted preprocessing; ``cache`` has kept what its frozen blocks made of
-    them, where blocks are to be trained.
+    ``starter`` is the fork that made it, with fitted preprocessing; ``inputs`` are those of the batch's rows in their
+    order, and ``features`` [rows, features] float32 what came out. ``cache`` has kept what its frozen blocks made of
+    them, where blocks are to be trained. Features that nobody may need are None, and come from the cache if asked for.
     """
 
     starter: nn.Module
-    features: torch.Tensor
+    inputs: Sequence[Inputs]
+    features: torch.Tensor | None
     cache: ActivationCache | None = None
 
     def of(self, places: Sequence[int]) -> torch.Tensor:
         """Features of some rows."""
+        if self.features is None:
+            return self.encode([self.inputs[place] for place in places])
         return self.features[torch.tensor(places, dtype=torch.int64)]
+
+    def encode(self, inputs: Sequence[Inputs]) -> torch.Tensor:
+        """Features of any rows; computed, from the blocks above what the cache keeps of them."""
+        model: Model = self.starter  # type: ignore[assignment]
+        return features_of(model, inputs) if self.cache is None else features_from(model, inputs, self.cache)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
     """What a candidate is trained on.
 
-    ``rows`` are the batch's training rows, with their ``features`` [rows, d] under the champion, ``targets`` [rows]
-    int64 among the labels of ``task`` and ``weights`` [rows] float64. ``replay`` are remembered rows, ``statistics``
-    those of all rows the champion was trained on, None where the closed form has no say; ``carried`` is the state of
-    the champion's optimisers.
+    ``rows`` are the batch's training rows, with ``targets`` [rows] int64 among the labels of ``task`` and ``weights``
+    [rows] float64; ``known`` [rows, d] are their features under the champion, None where they are not computed yet.
+    ``replay`` are remembered rows, ``statistics`` those of all rows the champion was trained on, None where the closed
+    form has no say; ``carried`` is the state of the champion's optimisers.
     """
 
     champion: Champion
     encoding: Encoding
     task: Classification
     rows: Sequence[Example]
-    features: torch.Tensor
+    known: torch.Tensor | None
     targets: torch.Tensor
     weights: torch.Tensor
     replay: Sequence[Example]
@@ -73,12 +84,17 @@ class Lesson:
     config: Config
     carried: dict[str, RawTensor] = field(default_factory=dict)
 
+    @property
+    def features(self) -> torch.Tensor:
+        """[rows, d] float32, under the champion."""
+        return self.encoding.encode([row.inputs for row in self.rows]) if self.known is None else self.known
+
     def part(self, places: torch.Tensor) -> Lesson:
         """The same lesson with some of the rows."""
         return replace(
             self,
             rows=[self.rows[i] for i in places.tolist()],
-            features=self.features[places],
+            known=None if self.known is None else self.known[places],
             targets=self.targets[places],
             weights=self.weights[places],
         )
@@ -140,19 +156,27 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
     return selection
 
 
-def encode_batch(champion: Champion, batch: Batch, trains: Sequence[str] = ()) -> Generator[Event, None, Encoding]:
+def encode_batch(
+    champion: Champion, batch: Batch, trains: Sequence[str] = (), *, whole: bool = True
+) -> Generator[Event, None, Encoding]:
     """The one forward pass over the new rows; on the first rows ever, preprocessing and kernel width are fitted.
 
     ``trains`` are the parameters that the update may move, the head's aside: what lies below them is kept on the way.
+    Where they will move, and nothing else is done with the features, the pass need not be ``whole``: it ends there.
     """
     module: nn.Module = champion.model  # type: ignore[assignment]
     starter: Model = fork(module, trains)  # type: ignore[assignment]
     starter.fit([row.inputs for row in batch.training()])
     inputs = [row.example.inputs for row in batch.rows]
     cache = ActivationCache(starter, trains) if trains else None
-    features = yield from encode(starter, inputs) if cache is None else encode_and_record(starter, inputs, cache)
-    encoding = Encoding(starter, features, cache)  # type: ignore[arg-type]
-    starter.head.fit(encoding.of(batch.places(held_out=False)))
+    features = None
+    if cache is not None and cache.reason is None and not whole:
+        yield from cache.fill(inputs)
+    else:
+        features = yield from encode(starter, inputs) if cache is None else encode_and_record(starter, inputs, cache)
+    encoding = Encoding(starter, inputs, features, cache)  # type: ignore[arg-type]
+    trained = batch.places(held_out=False)
+    starter.head.fit(encoding.of([trained[place] for place in spaced(len(trained), FIT_ROWS)]))
     return encoding
 
 
@@ -173,7 +197,7 @@ def make_lesson(
         encoding=encoding,
         task=task,
         rows=rows,
-        features=encoding.of(batch.places(held_out=False)),
+        known=None if encoding.features is None else encoding.of(batch.places(held_out=False)),
         targets=torch.from_numpy(task.encode([row.target for row in rows])),
         weights=torch.tensor([row.weight for row in rows], dtype=torch.float64),
         replay=replay,
@@ -275,8 +299,4 @@ def _all_features(lesson: Lesson) -> torch.Tensor:
     """The champion's features of new and replayed rows."""
     if not lesson.replay:
         return lesson.features
-    inputs = [row.inputs for row in lesson.replay]
-    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
-    cache = lesson.encoding.cache
-    old = features_of(starter, inputs) if cache is None else features_from(starter, inputs, cache)
-    return torch.cat([lesson.features, old])
+    return torch.cat([lesson.features, lesson.encoding.encode([row.inputs for row in lesson.replay])])

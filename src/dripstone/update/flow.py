@@ -30,7 +30,7 @@ from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
 from dripstone.update.candidate import Candidate, choose_selection, encode_batch, make_lesson, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
-from dripstone.update.ladder import backbone_names, climb
+from dripstone.update.ladder import backbone_names, climb, tunes_first
 from dripstone.update.meter import Meter
 from dripstone.update.sense import ask_champion, dispute, find_alike, find_nonsense, is_contested, set_aside_new_labels
 from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
@@ -152,7 +152,7 @@ def _learn(
 ) -> Generator[Event, None, Outcome]:
     first = not champion.task.labels
     trains = backbone_names(selection, champion.model, first=first)  # type: ignore[arg-type]
-    encoding = yield from encode_batch(champion, batch, trains)
+    encoding = yield from encode_batch(champion, batch, trains, whole=not tunes_first(selection, champion, batch))
     attempt = Attempt(repository, config, champion, selection, batch, encoding, start)
     if not attempt.asks:
         return (yield from _contend(attempt))

@@ -31,6 +31,7 @@ from dripstone.train.rows import Rows
 from dripstone.train.statistics import Statistics, no_rows
 from dripstone.train.tuning import tune
 from dripstone.update.attempt import Attempt
+from dripstone.update.batch import Batch
 from dripstone.update.candidate import (
     Candidate,
     Lesson,
@@ -39,6 +40,7 @@ from dripstone.update.candidate import (
     solve_head,
     train_candidate,
 )
+from dripstone.update.champion import Champion
 from dripstone.update.training_state import statistics_of
 
 FIRST_ROWS = 200
@@ -116,6 +118,15 @@ def _is_due(lesson: Lesson, look: Look | None) -> bool:
     return look is not None and labels >= WIDER * look.labels and bool(lesson.replay)
 
 
+def tunes_first(selection: Selection, champion: Champion, batch: Batch) -> bool:
+    """Whether the blocks will move in any case that is likely, so that nobody needs the features that they make now."""
+    rows = batch.training()
+    labels = {row.target for row in rows}
+    return (
+        selection.name == LADDER and not champion.task.labels and len(rows) >= FIRST_ROWS and len(labels) >= MANY_LABELS
+    )
+
+
 def _are_many(lesson: Lesson) -> bool:
     return len(lesson.task.labels) >= MANY_LABELS
 
@@ -159,16 +170,17 @@ def _rows_to_try(lesson: Lesson) -> tuple[Lesson, Lesson]:
     everything = replace(
         lesson,
         rows=[*lesson.rows, *lesson.replay],
+        known=None,
         targets=torch.cat([lesson.targets, remembered]),
         weights=torch.cat([lesson.weights, torch.tensor([row.weight for row in lesson.replay], dtype=torch.float64)]),
-        features=torch.cat([lesson.features, lesson.features.new_zeros(len(remembered), lesson.features.shape[1])]),
     )
     chosen = evenly(everything.targets, TUNED_ROWS * TRIED // (TRIED - 1), lesson.config.train.seed)
-    old = chosen[chosen >= len(lesson.rows)]
-    starter: Model = lesson.encoding.starter  # type: ignore[assignment]
-    everything.features[old] = _features(starter, everything.part(old))
-    held = torch.arange(len(chosen)) % TRIED == 0
-    return everything.part(chosen[~held].sort().values), everything.part(chosen[held].sort().values)
+    held = (torch.arange(len(chosen)) % TRIED == 0)[chosen.argsort()]
+    chosen = chosen.sort().values
+    new, old = chosen[chosen < len(lesson.rows)], chosen[chosen >= len(lesson.rows)]
+    parts = [part.features for part in (lesson.part(new), everything.part(old)) if part.rows]
+    drawn = replace(everything.part(chosen), known=torch.cat(parts))
+    return drawn.part(torch.nonzero(~held).flatten()), drawn.part(torch.nonzero(held).flatten())
 
 
 def evenly(targets: torch.Tensor, count: int, seed: int) -> torch.Tensor:
@@ -214,7 +226,7 @@ def _try_suffix(learned: Lesson, held: Lesson, selection: Selection) -> Generato
     model = _with_head(learned, tuned, features[1])
     if not learned.champion.task.labels:
         choose_hyperparameters(model.head, features[1], held.targets, held.weights, learned.config.train.ridge)
-    solve_head(replace(learned, features=features[0]), model, no_rows())
+    solve_head(replace(learned, known=features[0]), model, no_rows())
     right = head_logits(model, features[1]).argmax(dim=1) == held.targets
     return _Try(selection, model, right, _rung(selection, right, began))
 
@@ -226,8 +238,6 @@ def _rung(selection: Selection, right: torch.Tensor, began: float) -> Rung:
 def _features(model: Model, lesson: Lesson) -> torch.Tensor:
     """What a fork makes of the lesson's rows."""
     assert lesson.encoding.cache is not None
-    if not lesson.rows:
-        return lesson.features[:0]
     return features_from(model, [row.inputs for row in lesson.rows], lesson.encoding.cache)
 
 
@@ -253,7 +263,7 @@ def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> 
     began = time.process_time()
     model = best.model
     features = _features(model, lesson)
-    statistics, _ = solve_head(replace(lesson, features=features), model, _rebuilt(attempt, lesson, model))
+    statistics, _ = solve_head(replace(lesson, known=features), model, _rebuilt(attempt, lesson, model))
     check_finite(model)
     spent = time.process_time() - began + sum(rung.cpu_seconds for rung in tried)
     yield Trained(str(best.selection), spent)

@@ -45,7 +45,9 @@ def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: Tr
     targets = champion.task.encode([row.example.target for row in batch.rows])
     trusted_targets = champion.task.encode([row.target for row in state.trusted])
     known = np.flatnonzero(trusted_targets >= 0)
-    scores = head_logits(champion.model, encoding.features)
+    scores = torch.empty(len(batch.rows), 0)
+    if champion.task.labels:
+        scores = head_logits(champion.model, encoding.of(range(len(batch.rows))))
     return Opinion(
         scores,
         targets,

@@ -55,9 +55,13 @@ def hear_candidate(attempt: Attempt, candidate: Candidate, model: Model) -> Hear
     """Let the rebuilt candidate, the champion and the anchor answer the batch's held-out rows and the trusted ones."""
     batch, state = attempt.batch, attempt.start.state
     rows = [PageRow.of(example, "held_out") for example in batch.fresh()]
-    features = attempt.encoding.of(batch.places(held_out=True))
+    alone = candidate.selection.name == "head"
+    if alone or attempt.champion.task.labels:
+        features = attempt.encoding.of(batch.places(held_out=True))
+    else:  # whoever knows no label says nothing, whatever the features
+        features = torch.zeros(len(rows), attempt.champion.model.head.features)
     # Where the head alone has moved, the champion's features are the candidate's.
-    shared = features if candidate.selection.name == "head" else None
+    shared = features if alone else None
     return hear(
         attempt.champion,
         contestant(model, candidate.task, rows, shared, state),
