@@ -53,9 +53,9 @@ def view_raw(tensor: torch.Tensor) -> RawTensor:
 
 
 def from_raw(raw: RawTensor) -> torch.Tensor:
-    """The tensor that these bytes make, in memory of its own.
+    """The tensor that these bytes make.
 
-    It is for reading alone where the bytes are those of ``view_raw``: then the memory is the same.
+    It has memory of its own, but where the bytes are those of ``view_raw``: then it shares theirs, to be read alone.
 
     Raises
     ------
