@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from dripstone.learner import Learner
+from dripstone.models import mlp
+from dripstone.view.demo.story import Ruler
+from dripstone.view.demo.stream import Stream
+from learner_samples import blobs
+
 pytest_plugins = ["view_fixtures"]
 
 INTENTS = {
@@ -90,3 +96,18 @@ def test_text_names_an_encoder_that_is_none(dripstone, clinc, tmp_path):
     assert (found.code, found.out) == (2, "")
     assert "nothing" in found.err
     assert "Traceback" not in found.err
+
+
+def test_the_ruler_measures_each_version_by_its_own_features(tmp_path):
+    rows = [{"input": row["inputs"], "label": row["label"]} for row in blobs(60, seed=0, spread=1.5)]
+    model = mlp(inputs=2, hidden=[8, 8], random_features=16)
+    learner = Learner.create(tmp_path / "project", model=model, input="input")
+    ruler = Ruler(Stream("blobs", lambda: model, [], [], rows))
+    for seed, selection in enumerate(["head", "full@sgd", "head", "full@sgd"]):
+        new = [{"input": row["inputs"], "label": row["label"]} for row in blobs(40, seed=seed + 1)]
+        update = learner.update(new, select=selection, gate="off", settings={"train.learning_rate": 0.1})
+        assert update.verdict == "promoted"
+        live = learner.predict([row["input"] for row in rows])
+        assert ruler.answers(learner) == live
+        right = [answer == row["label"] for answer, row in zip(live, rows, strict=True)]
+        assert ruler.accuracy(learner, frozenset("ab")) == sum(right) / len(right)

@@ -18,6 +18,7 @@ from dripstone.stream.columns import to_inputs
 from dripstone.tasks.classification import answers
 from dripstone.train.features import features_of, head_logits
 from dripstone.update.champion import Champion
+from dripstone.update.training_state import features_digest
 from dripstone.view.demo.joint import train_jointly
 from dripstone.view.demo.load import Client, Server
 from dripstone.view.demo.stream import Stage, Stream
@@ -28,23 +29,26 @@ HEADER = ["stage", "verdict", "accuracy", "selection", "trained", "delta bytes",
 
 
 class Ruler:
-    """Measures versions on the test rows; their features are computed once, since the stages move the head alone."""
+    """Measures the live version on the test rows; their features are computed anew where a version has its own."""
 
     def __init__(self, stream: Stream) -> None:
         self.inputs = [to_inputs(row["input"], "") for row in stream.test]
         self.targets = [row["label"] for row in stream.test]
-        self._features: torch.Tensor | None = None
+        self._backbone = ""
+        self._features = torch.empty(0, 0)
 
-    def answers(self, champion: Champion) -> list[Any]:
-        """The version's answer to every test row."""
-        if self._features is None:
-            self._features = features_of(champion.model, self.inputs)
+    def answers(self, learner: Learner) -> list[Any]:
+        """The live version's answer to every test row."""
+        champion = learner.champion()
+        backbone = features_digest(learner.repository.manifest(champion.version))
+        if backbone != self._backbone:
+            self._features, self._backbone = features_of(champion.model, self.inputs), backbone
         best = answers(head_logits(champion.model, self._features))
         return [champion.task.labels[index] if index >= 0 else None for index in best]
 
-    def accuracy(self, champion: Champion, labels: frozenset[str | int]) -> float:
+    def accuracy(self, learner: Learner, labels: frozenset[str | int]) -> float:
         """Share of right answers on test rows of these labels."""
-        pairs = zip(self.answers(champion), self.targets, strict=True)
+        pairs = zip(self.answers(learner), self.targets, strict=True)
         return float(np.mean([answer == target for answer, target in pairs if target in labels]))
 
 
@@ -93,7 +97,7 @@ def _tell(stream: Stream, project: Path, out: Output) -> Result:
 
 def learn_stage(learner: Learner, ruler: Ruler, stage: Stage, out: Output) -> dict[str, Any]:
     update = follow(learner.update_events(stage.rows), show=out.format == "human")
-    row = _row(stage.name, update, ruler.accuracy(learner.champion(), stage.labels))
+    row = _row(stage.name, update, ruler.accuracy(learner, stage.labels))
     out.note(wrap(f"{stage.name}: {update.verdict}; {update.reason}", rest="  "))
     return row
 
@@ -127,7 +131,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def learn_poison(learner: Learner, ruler: Ruler, stream: Stream, out: Output) -> dict[str, Any]:
     update = follow(learner.update_events(stream.poison), show=out.format == "human")
     out.note(wrap(f"shuffled labels: {update.verdict}; {update.reason}", rest="  "))
-    return _row("shuffled labels", update, ruler.accuracy(learner.champion(), stream.stages[-1].labels))
+    return _row("shuffled labels", update, ruler.accuracy(learner, stream.stages[-1].labels))
 
 
 def check_revert(learner: Learner, ruler: Ruler, stream: Stream, out: Output) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def check_revert(learner: Learner, ruler: Ruler, stream: Stream, out: Output) ->
     began = time.perf_counter()
     entry = learner.revert()
     seconds = time.perf_counter() - began
-    accuracy = ruler.accuracy(learner.champion(), stream.stages[-1].labels)
+    accuracy = ruler.accuracy(learner, stream.stages[-1].labels)
     learner.revert()
     same = torch.equal(_logits(learner.champion(), ruler), logits)
     found = (
