@@ -53,7 +53,7 @@ WIDER = 5
 """By how many times as many labels the features are looked at again: so often that it costs a few passes in a life."""
 
 MANY_LABELS = 30
-"""First labels from which on features that are tuned to them are better for others, too."""
+"""From which on features that are tuned to them are better for others, too."""
 
 TRIED = 5
 """One row in so many is tried, not learned, when rungs are compared."""
@@ -101,8 +101,7 @@ def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]
     if head and (not higher or _keeps_up(head, look)):
         return replace(head, look=look or _look(head.rungs[0], lesson))
     lesson = _with_cache(lesson, higher[-1])
-    trusting = not lesson.champion.task.labels and _are_many(lesson)
-    tried = yield from _try_rungs(lesson, higher[-1:] if due else higher, trusting=trusting)
+    tried = yield from _try_rungs(lesson, higher[-1:] if due else higher, trusting=due and _are_many(lesson))
     best = tried[-1]
     if best.selection.name != "head":
         return (yield from _finish(attempt, lesson, best, [one.rung for one in tried]))
