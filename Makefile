@@ -12,6 +12,7 @@ demo: $(READY)
 
 test: $(READY) $(ENCODER)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/devices
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,11 @@ import pytest
 from tiny_encoder import tiny_encoder
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``tests/devices`` runs alone: torch wants to know every device before it first computes a gradient."""
+    return True if collection_path.name == "devices" and not any("devices" in arg for arg in config.args) else None
+
+
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny BERT; read only."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from dripstone.core.bits import from_raw
+from dripstone.core.devices import chosen_device, place
 from dripstone.core.errors import ModelError
 from dripstone.core.fork import fill, fork, named_tensors
 from dripstone.core.records import Manifest
@@ -17,7 +18,7 @@ LATE = {"head.penalty"}
 
 
 def checkout(repository: Repository, version: str, current: tuple[str, nn.Module] | None = None) -> nn.Module:
-    """Build the module of a version, in eval mode, every tensor checked against its digest.
+    """Build the module of a version, in eval mode, each tensor checked against its digest; on the GPU if there is one.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def checkout(repository: Repository, version: str, current: tuple[str, nn.Module
     model = build(manifest.spec, assets, classes=len(manifest.labels))
     _check_fit(version, manifest, model)
     fill(model, {name: from_raw(raw) for name, raw in repository.read_tensors(version).items()})
-    return model.eval()
+    return place(model, chosen_device()).eval()
 
 
 def _same_recipe(old: Manifest, new: Manifest) -> bool:

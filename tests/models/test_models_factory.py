@@ -96,7 +96,7 @@ def test_a_factory_of_classifiers_of_the_users_own():
         "nets_for_tests:unresolved",
         "nets_for_tests:partial",
         "nets_for_tests:nn",
-        "dripstone.models.seeding:seeded",
+        "dripstone.core.seeding:seeded",
     ],
 )
 def test_what_may_not_be_called(name):

@@ -14,6 +14,7 @@ from dripstone.core.records import Spec
 from dripstone.models import mlp
 from dripstone.models.classifier import Classifier
 from dripstone.models.wrap import wrap
+from dripstone.train import loop
 from dripstone.train.features import features_of
 from dripstone.train.loop import run_loop
 from dripstone.train.rows import Rows
@@ -205,7 +206,7 @@ def test_batch_normalisation_is_never_asked_for_the_variance_of_one_row(rows, ba
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 23])
 def test_batches_are_even_and_no_larger_than_asked(rows):
     model, sizes = make(), []
-    model.register_forward_hook(lambda module, _, output: sizes.append(len(output)))
+    model.head.register_forward_hook(lambda module, _, output: sizes.append(len(output)))
     list(run_loop(model, moving(model), data(rows), TrainConfig(stop=Stop(epochs=1), batch_size=8), "full@adamw"))
     assert sum(sizes) == rows
     assert max(sizes) <= 8
@@ -251,3 +252,15 @@ def test_dropout_around_a_nested_block_goes_with_it():
 def test_a_name_that_does_not_exist_is_a_programming_error():
     with pytest.raises(KeyError):
         list(run_loop(make(), ["head.wait"], data(3), FAST, "head@adamw"))
+
+
+def test_in_bfloat16_the_backbone_alone_is_less_precise(monkeypatch):
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: True)  # torch has it for the CPU as well
+    model, rows, seen = make(dropout=0.0), data(240), {}
+    model.backbone[-1][0].register_forward_hook(lambda module, args, output: seen.update(backbone=output.dtype))
+    model.head.register_forward_hook(lambda module, args, output: seen.update(head=(args[0].dtype, output.dtype)))
+    names = [name for name in moving(model) if "expansion" not in name]
+    losses = [event.loss for event in run_loop(model, names, rows, FAST, "full@adamw")]
+    assert seen == {"backbone": torch.bfloat16, "head": (torch.float32, torch.float32)}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert losses[-1] < 0.8 * losses[0]

@@ -64,14 +64,17 @@ class Classifier(nn.Module):
         self.preprocess.fit(inputs)
 
     def collate(self, inputs: Sequence[Inputs]) -> Batch:
-        """Preprocess rows into what ``backbone`` takes.
+        """Preprocess rows into what ``backbone`` takes, on the model's device.
 
         Raises
         ------
         DataError
             If there is no row, or one is of the wrong kind or shape, or not finite.
         """
-        return self.preprocess.collate(inputs)
+        batch, device = self.preprocess.collate(inputs), self.head.bias.device
+        if isinstance(batch, torch.Tensor):
+            return batch.to(device)
+        return {name: values.to(device) for name, values in batch.items()}
 
     def features(self, batch: Batch) -> torch.Tensor:
         """[rows, features]."""

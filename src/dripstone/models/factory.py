@@ -21,8 +21,8 @@ from torch import nn
 
 from dripstone.core.errors import DripstoneError, ModelError
 from dripstone.core.records import Spec
+from dripstone.core.seeding import seeded
 from dripstone.models.classifier import Classifier
-from dripstone.models.seeding import seeded
 from dripstone.models.wrap import HEAD_KEY, wrap
 
 

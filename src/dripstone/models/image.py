@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from dripstone.core.errors import ModelError
+from dripstone.core.seeding import seeded
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import ModelSpec
 from dripstone.models.head import Head, RandomFourierFeatures
 from dripstone.models.preprocess import Image
-from dripstone.models.seeding import seeded
 
 _GRID = 4
 

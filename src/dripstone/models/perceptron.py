@@ -7,11 +7,11 @@ from itertools import pairwise
 
 from torch import nn
 
+from dripstone.core.seeding import seeded
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import ModelSpec
 from dripstone.models.head import Head, RandomFourierFeatures
 from dripstone.models.preprocess import Vector
-from dripstone.models.seeding import seeded
 
 
 def mlp(

@@ -49,12 +49,10 @@ class Text(nn.Module):
     default_column = "text"
     kind = "text"
     accepted: Sequence[tuple[int, ...]] = ()
-    device_of: torch.Tensor
 
     def __init__(self, tokenizer_json: bytes, max_length: int) -> None:
         super().__init__()
         self.tokenizer = _Tokenizer(tokenizer_json, max_length)
-        self.register_buffer("device_of", torch.empty(0), persistent=False)
 
     def fit(self, inputs: Sequence[Inputs]) -> None:
         """Nothing to learn."""
@@ -66,8 +64,7 @@ class Text(nn.Module):
         """
         _check_some(inputs)
         ids, mask = self.tokenizer.encode([_text(row, index) for index, row in enumerate(inputs)])
-        device = self.device_of.device
-        return {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
 
 class _Tokenizer:

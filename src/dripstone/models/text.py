@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from dripstone.core.errors import ModelError, UsageError
+from dripstone.core.seeding import seeded
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import ModelSpec, with_assets
 from dripstone.models.head import Head, RandomFourierFeatures
 from dripstone.models.preprocess import Text
-from dripstone.models.seeding import seeded
 
 _CONFIG, _TOKENIZER = "config.json", "tokenizer.json"
 _CONFIG_BYTES = 2**20

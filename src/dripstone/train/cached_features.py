@@ -63,7 +63,7 @@ def _pass(model: Model, inputs: Sequence[Inputs], beside: Beside) -> Generator[E
             rows = [inputs[i] for i in places.tolist()]
             batch = model.collate(rows)
             with beside(rows, batch):
-                parts.append(model.features(batch).float())
+                parts.append(model.features(batch).float().cpu())
             done += len(places)
             yield Encoded(done, len(inputs))
     return in_places(parts, batches)

@@ -16,6 +16,7 @@ from torch import nn
 
 from dripstone.core.bits import from_raw, to_raw
 from dripstone.core.errors import UsageError
+from dripstone.core.seeding import drawn_apart
 from dripstone.core.tensors import RawTensor
 
 _NUMBERS = {bool: torch.bool, int: torch.int64, float: torch.float64}
@@ -138,7 +139,7 @@ def _state_after_a_step(optimizer: torch.optim.Optimizer, parameter: nn.Paramete
     taken = inspect.signature(kind).parameters
     stand_in = nn.Parameter(torch.ones_like(parameter))
     stand_in.grad = torch.ones_like(parameter)
-    with torch.random.fork_rng(devices=[]):
+    with drawn_apart(parameter.device):
         twin = kind([stand_in], **{key: value for key, value in optimizer.defaults.items() if key in taken})
         settings = _settings(twin)
         twin.step()

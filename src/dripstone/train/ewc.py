@@ -117,7 +117,8 @@ def fisher_diagonal(
     with _evaluating(model, parameters), torch.enable_grad():
         for row, share in zip(chosen.tolist(), shares.tolist(), strict=True):
             place = slice(row, row + 1)
-            logits = model(wrapped.collate(inputs[place])) if features is None else wrapped.head(features[place])
+            known_features = None if features is None else features[place].to(parameters[0].device)
+            logits = model(wrapped.collate(inputs[place])) if known_features is None else wrapped.head(known_features)
             loss = nn.functional.cross_entropy(logits[:, :known], targets[place].to(logits.device))
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             for total, gradient in zip(fisher, gradients, strict=True):

@@ -40,7 +40,7 @@ def encode(model: Model, inputs: Sequence[Inputs]) -> Generator[Encoded, None, t
     Returns
     -------
     torch.Tensor
-        [rows, features] float32 in the order of ``inputs``; [0, 0] for no rows.
+        [rows, features] float32 in the order of ``inputs``, on the CPU; [0, 0] for no rows.
 
     Examples
     --------
@@ -107,14 +107,15 @@ def result_of(progress: Generator[object, None, T]) -> T:
 
 
 def head_logits(model: Model, features: torch.Tensor) -> torch.Tensor:
-    """The logits of rows whose features are known, [rows, classes]; no gradients.
+    """The logits of rows whose features are known, [rows, classes] on the CPU; no gradients.
 
     A few rows at a time: thousands of random features of thousands of rows would leave the processor's cache.
     """
     if len(features) == 0:
         return torch.empty(0, len(model.head.bias))
+    device = model.head.bias.device
     with torch.no_grad():
-        return torch.cat([model.head(portion) for portion in features.split(PORTION)])
+        return torch.cat([model.head(portion.to(device)).cpu() for portion in features.split(PORTION)])
 
 
 def latency_ms(models: Sequence[Model], inputs: Sequence[Inputs]) -> tuple[float, ...]:
@@ -139,7 +140,7 @@ def latency_ms(models: Sequence[Model], inputs: Sequence[Inputs]) -> tuple[float
 
 def _features(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
     with evaluating(model), torch.no_grad():
-        return model.features(model.collate(inputs)).float()
+        return model.features(model.collate(inputs)).float().cpu()
 
 
 @contextmanager

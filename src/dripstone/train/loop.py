@@ -15,9 +15,11 @@ import torch
 from torch import nn
 
 from dripstone.core.config import TrainConfig
+from dripstone.core.devices import device_of, has_bfloat16
 from dripstone.core.errors import DivergedError
 from dripstone.core.events import Epoch
 from dripstone.core.protocols import Model
+from dripstone.core.seeding import seeded
 from dripstone.core.tensors import RawTensor
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.batches import make_batches
@@ -130,9 +132,11 @@ class _Loop:
     parameter_terms: ParameterTerms = field(init=False)
     weights: torch.Tensor = field(init=False)
     stopwatch: Stopwatch = field(init=False)
+    device: torch.device = field(init=False)
     steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
+        self.device = device_of(self.model)
         self.optimizers = make_optimizers(self.named, self.config)
         self.row_terms, self.parameter_terms = make_terms(self.model, self.named, self.rows, self.config.retain)
         self.weights = self.rows.relative_weights()
@@ -145,8 +149,8 @@ class _Loop:
         groups = [batches[start : start + accumulate] for start in range(0, len(batches), accumulate)]
         planned = self.config.stop.epochs * len(groups)
         total, seen = 0.0, 0
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=self.generator)))
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        with seeded(seed, self.device):
             for group in groups:
                 if self.stopwatch.out_of_time():
                     break
@@ -183,17 +187,22 @@ class _Loop:
         return loss
 
     def _cross_entropy(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        losses = nn.functional.cross_entropy(logits, self.rows.targets[index], reduction="none")
-        return (losses * self.weights[index].to(losses.dtype)).mean()
+        losses = nn.functional.cross_entropy(logits, self.rows.targets[index].to(logits.device), reduction="none")
+        return (losses * self.weights[index].to(losses)).mean()
 
     def _logits(self, index: torch.Tensor) -> torch.Tensor:
         model: Model = self.model  # type: ignore[assignment]
         if self.rows.features is not None:
-            return model.head(self.rows.features[index])
+            return model.head(self.rows.features[index].to(self.device))
         inputs = [self.rows.inputs[i] for i in index.tolist()]
         batch = model.collate(inputs)
-        with self.cache.replaying(inputs, batch) if self.cache else nullcontext():
-            return self.model(batch)
+        with self.cache.replaying(inputs, batch) if self.cache else nullcontext(), self._half_precision():
+            features = model.features(batch)
+        return model.head(features.float())
+
+    def _half_precision(self) -> torch.autocast:
+        """For the backbone alone: the head tells classes apart by less than bfloat16 resolves."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device))
 
     def measure(self, watched: torch.Tensor) -> float:
         """Mean loss, without the terms against forgetting, of rows that are not learned; in eval mode."""

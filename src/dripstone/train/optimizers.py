@@ -18,6 +18,7 @@ from torch import nn
 
 from dripstone.core.config import TrainConfig
 from dripstone.core.errors import UsageError
+from dripstone.core.seeding import drawn_apart
 
 OPTIMIZERS = {
     "sgd": "SGD",
@@ -143,7 +144,7 @@ def _make(name: str, parameters: Sequence[nn.Parameter], config: TrainConfig) ->
     kind = _find(name)
     arguments = _arguments(kind, config) | _ALSO.get(name, {})
     try:
-        with torch.random.fork_rng(devices=[]):
+        with drawn_apart(parameters[0].device):
             _rehearse(kind, parameters, arguments)
             return kind(parameters, **arguments)
     except Exception as error:  # whatever the user's class raises

@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from dripstone.core.blocks import find_blocks
+from dripstone.core.devices import device_of
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
+from dripstone.core.seeding import drawn_apart
 
 Batch = dict[str, torch.Tensor] | torch.Tensor
 
@@ -376,7 +378,7 @@ def undisturbed(model: Model, chosen: Iterable[nn.Parameter]) -> Iterator[Buffer
     try:
         for parameter, _ in flags:
             parameter.requires_grad_(id(parameter) in ids)
-        with evaluating(model), torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+        with evaluating(model), drawn_apart(device_of(module)), torch.inference_mode(False), torch.enable_grad():
             yield buffers
     finally:
         random.setstate(python)

@@ -196,7 +196,8 @@ def expand(head: Head, features: torch.Tensor) -> torch.Tensor:
     phi[:, -1] = 1
     with torch.no_grad():
         for start in range(0, len(features), CHUNK):
-            phi[start : start + CHUNK, :-1] = head.expand(features[start : start + CHUNK])
+            part = slice(start, start + CHUNK)
+            phi[part, :-1] = head.expand(features[part].to(head.weight.device))
     return phi
 
 

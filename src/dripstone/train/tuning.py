@@ -72,7 +72,7 @@ def tune(
     """
     module: nn.Module = model  # type: ignore[assignment]
     tuned = fork(module, names)
-    tuned.head = Prototypes(features, rows.targets, classes)
+    tuned.head = Prototypes(features, rows.targets, classes).to(model.head.weight.device)
     cache.attach(tuned)  # type: ignore[arg-type]
     moving = [*names, "head.weight", "head.bias"]
     yield from run_loop(tuned, moving, rows, _config(config), "tuning", cache=cache)

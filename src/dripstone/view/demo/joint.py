@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dripstone.core.examples import is_held_out
+from dripstone.core.seeding import seeded
 from dripstone.learner import Learner
 from dripstone.stream.columns import to_inputs
 from dripstone.tasks.classification import Classification, answers
@@ -67,8 +68,7 @@ def _accuracy(logits: torch.Tensor, truth: torch.Tensor) -> float:
 def _network(
     features: torch.Tensor, targets: torch.Tensor, test: torch.Tensor, truth: torch.Tensor, classes: int
 ) -> float:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         scale = features.std()
         network = nn.Sequential(nn.Linear(features.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes))
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)

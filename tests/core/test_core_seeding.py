@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dripstone.models.seeding import seeded
+from dripstone.core.seeding import seeded
 
 
 def test_the_global_generator_goes_on_as_if_nothing_was_drawn():
