@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from dripstone.core.events import Encoded, Epoch, Finished, Screened, Stored, Trained
+from dripstone.core.events import Encoded, Epoch, Finished, Rebuilt, Screened, Stored, Trained
 from dripstone.core.records import Update
 
 TEXTS = [
@@ -17,6 +17,7 @@ TEXTS = [
     ),
     (Encoded(3, 9), "features of 3 of 9 rows"),
     (Epoch("full@adamw", 2, 5, 0.12345), "full@adamw: epoch 2 of 5, running loss 0.1235"),
+    (Rebuilt(12008), "head solved anew over all 12,008 rows so far"),
     (Trained("head@ridge", 1.234), "head@ridge: trained in 1.23 CPU-s"),
     (Stored("0123456789abcdef", 12345), "candidate 0123456789ab stored in 12,345 bytes"),
     (Finished(Update(None, "a", "unchanged", "nothing new to learn")), "unchanged: nothing new to learn"),

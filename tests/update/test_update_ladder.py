@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dripstone.core.config import Config
+from dripstone.core.events import Rebuilt
 from dripstone.core.fork import changed_tensors
 from dripstone.core.records import Look
 from dripstone.models import mlp
@@ -97,9 +98,12 @@ def test_few_first_rows_leave_the_features_alone(tmp_path):
 def test_where_the_features_fall_behind_the_ladder_climbs_and_stays_exact(tmp_path):
     learner = make(tmp_path, FAST, model=narrow())
     first = learner.update(rows_along(0, "ab", 200, seed=0))
-    update = learner.update(rows_along(5, "cd", 150, seed=1))
+    *events, finished = learner.update_events(rows_along(5, "cd", 150, seed=1))
+    update = finished.update
     assert update.promoted
     assert update.selection.startswith("suffix:")
+    assert Rebuilt(first.examples.trained + update.examples.trained) in events
+    assert len(live_rows(learner, "train")) == first.examples.trained + update.examples.trained
     scores = {rung.selection: rung.score for rung in update.rungs}
     assert scores["head@ridge"] < first.look.score - 0.1
     assert scores[update.selection] > scores["head@ridge"] + 0.1

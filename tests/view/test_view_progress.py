@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dripstone.core.events import Encoded, Epoch, Finished, Screened, Stored, Trained
+from dripstone.core.events import Encoded, Epoch, Finished, Rebuilt, Screened, Stored, Trained
 from dripstone.core.records import Update
 from dripstone.view.progress import follow
 
@@ -15,6 +15,7 @@ EVENTS = [
     Encoded(1000, 2000),
     Epoch("full@adamw", 1, 3, 0.5),
     Trained("full@adamw", 1.0),
+    Rebuilt(8),
     Stored("ab" * 32, 100),
     Finished(REPORT),
 ]

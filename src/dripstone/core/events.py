@@ -63,6 +63,16 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The features have moved, and the head is exact under the new ones: solved over every row so far, ``rows``."""
+
+    rows: int
+
+    def __str__(self) -> str:
+        return f"head solved anew over all {self.rows:,} rows so far"
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """The candidate's bits are on disk; it has an id, and no verdict yet."""
 
@@ -83,4 +93,4 @@ class Finished:
         return f"{self.update.verdict}: {self.update.reason}"
 
 
-Event = Screened | Encoded | Epoch | Trained | Stored | Finished
+Event = Screened | Encoded | Epoch | Trained | Rebuilt | Stored | Finished

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from dripstone.core.events import Event, Trained
+from dripstone.core.events import Event, Rebuilt, Trained
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Rung
 from dripstone.select.ladder import rungs
@@ -28,7 +28,7 @@ from dripstone.train.cached_features import features_from
 from dripstone.train.features import head_logits
 from dripstone.train.hyperparameters import choose_hyperparameters
 from dripstone.train.rows import Rows
-from dripstone.train.statistics import Statistics, no_rows
+from dripstone.train.statistics import no_rows
 from dripstone.train.tuning import tune
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import Batch
@@ -41,7 +41,7 @@ from dripstone.update.candidate import (
     train_candidate,
 )
 from dripstone.update.champion import Champion
-from dripstone.update.training_state import statistics_of
+from dripstone.update.training_state import fresh_statistics, trained_rows
 
 FIRST_ROWS = 200
 """Training rows from which on the first ones tune the features."""
@@ -263,10 +263,14 @@ def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> 
     began = time.process_time()
     model = best.model
     features = _features(model, lesson)
-    statistics, _ = solve_head(replace(lesson, known=features), model, _rebuilt(attempt, lesson, model))
+    old = trained_rows(attempt.repository, attempt.champion.version, without=attempt.batch.corrected())
+    statistics, _ = solve_head(
+        replace(lesson, known=features), model, fresh_statistics(old, model, lesson.champion.task)
+    )
     check_finite(model)
     spent = time.process_time() - began + sum(rung.cpu_seconds for rung in tried)
     yield Trained(str(best.selection), spent)
+    yield Rebuilt(len(old) + len(lesson.rows))
     return Candidate(
         model=model,
         task=lesson.task,
@@ -278,11 +282,3 @@ def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> 
         replayed=len(lesson.replay),
         look=_look(best.rung, lesson),
     )
-
-
-def _rebuilt(attempt: Attempt, lesson: Lesson, model: Model) -> Statistics:
-    """Statistics of every row that the champion was trained on, under new features, from the ledger."""
-    if not lesson.champion.task.labels:
-        return no_rows()
-    state = replace(attempt.start.state, statistics={})
-    return statistics_of(attempt.repository, state, model, lesson.champion.task, without=attempt.batch.corrected())

@@ -7,7 +7,7 @@ or a damaged one, is rebuilt from those pages, which is what makes a revert chea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -195,15 +195,23 @@ def statistics_of(
     computed anew from the ledger, in one forward pass over all those rows.
     """
     dropped = set(without)
-    if state.statistics and not dropped:
+    if not state.statistics:
+        return fresh_statistics(trained_rows(repository, state.version, without=dropped), model, task)
+    if not dropped:
         return read_statistics(state.statistics)
-    pages = learned_pages(repository, state.version)
-    rows = [row for page in pages for row in page if row.role == "train"]
-    if state.statistics:
-        gone = [row for row in rows if row.id in dropped]
-        return _with_rows(read_statistics(state.statistics), gone, model, task, sign=-1.0)
-    kept = [row for row in rows if row.id not in dropped]
-    return _with_rows(no_rows(), kept, model, task, sign=1.0)
+    gone = [row for row in trained_rows(repository, state.version) if row.id in dropped]
+    return _with_rows(read_statistics(state.statistics), gone, model, task, sign=-1.0)
+
+
+def trained_rows(repository: Repository, version: str, *, without: Set[str] = frozenset()) -> list[PageRow]:
+    """Every row that a version was trained on, from the ledger, less the rows named in ``without``."""
+    pages = learned_pages(repository, version)
+    return [row for page in pages for row in page if row.role == "train" and row.id not in without]
+
+
+def fresh_statistics(rows: Sequence[PageRow], model: Model, task: Classification) -> Statistics:
+    """Statistics of rows under a model's features, which are computed for it."""
+    return _with_rows(no_rows(), rows, model, task, sign=1.0)
 
 
 def _with_rows(
