@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from dripstone.train.derpp import DarkExperienceReplay
+from dripstone.train.held_logits import HeldLogits
 
 CHAMPION = torch.tensor([[1.0, 2.0], [0.0, -4.0], [3.0, 3.0]])
 
 
 def term(weight: float = 1.0, row_weights: list[float] | None = None, champion: torch.Tensor = CHAMPION):
     given = torch.ones(len(champion)) if row_weights is None else torch.tensor(row_weights, dtype=torch.float64)
-    return DarkExperienceReplay(weight, champion, given)
+    return DarkExperienceReplay(weight, HeldLogits(champion, given))
 
 
 def test_the_value_is_the_hand_computed_one():

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dripstone.train.distillation import Distillation
+from dripstone.train.held_logits import HeldLogits
 
 CHAMPION = torch.tensor([[2 * math.log(3), 0.0], [0.0, 0.0], [1.0, -1.0]])
 """At temperature 2 the first row says 3/4 and 1/4, the second a half each."""
@@ -22,7 +23,7 @@ REACHED = 4 * KL
 
 def term(weight: float = 1.0, row_weights: list[float] | None = None, champion: torch.Tensor = CHAMPION):
     given = torch.ones(len(champion)) if row_weights is None else torch.tensor(row_weights, dtype=torch.float64)
-    return Distillation(weight, champion, given)
+    return Distillation(weight, HeldLogits(champion, given))
 
 
 def test_the_value_is_the_hand_computed_one():

@@ -16,11 +16,11 @@ from dripstone.models import mlp, text_classifier
 from dripstone.models.classifier import Classifier
 from dripstone.models.wrap import wrap
 from dripstone.select.selection import parse_selection
+from dripstone.train.modes import evaluating
 from dripstone.train.prefix import (
     Layout,
     Prefix,
     Unfit,
-    evaluating,
     find_cut,
     measure,
     moved_buffers,
@@ -357,7 +357,7 @@ def test_modes_come_back_after_an_error():
     net[1].eval()
 
     def fail() -> None:
-        with evaluating(net):  # type: ignore[arg-type]
+        with evaluating(net):
             assert not net.training
             raise ValueError("stop")
 

@@ -111,16 +111,16 @@ def test_before_training_the_champion_loses_nothing():
 
 def test_distillation_is_for_new_rows_and_dark_experience_for_replayed_ones():
     (distill, dark), _ = terms(Retain(distill=1.0, derpp=1.0))
-    assert (distill.row_weights > 0).tolist() == [True] * 3 + [False] * 3
-    assert (dark.row_weights > 0).tolist() == [False] * 3 + [True] * 3
+    assert (distill.held.row_weights > 0).tolist() == [True] * 3 + [False] * 3
+    assert (dark.held.row_weights > 0).tolist() == [False] * 3 + [True] * 3
 
 
 def test_row_weights_are_relative_to_the_mean_of_all_rows_that_count():
     parent = champion()
     rows = stage(parent, [1.0, 3.0, 0.0, 2.0, 4.0, 0.0])
     (distill, dark), _ = terms(Retain(distill=1.0, derpp=1.0), parent, rows)
-    assert distill.row_weights.tolist() == pytest.approx([0.4, 1.2, 0.0, 0.0, 0.0, 0.0])
-    assert dark.row_weights.tolist() == pytest.approx([0.0, 0.0, 0.0, 0.8, 1.6, 0.0])
+    assert distill.held.row_weights.tolist() == pytest.approx([0.4, 1.2, 0.0, 0.0, 0.0, 0.0])
+    assert dark.held.row_weights.tolist() == pytest.approx([0.0, 0.0, 0.0, 0.8, 1.6, 0.0])
 
 
 @pytest.mark.parametrize("weights", [None, [1.0] * 3 + [0.0] * 3])

@@ -78,14 +78,3 @@ def from_raw(raw: RawTensor) -> torch.Tensor:
         return torch.empty(raw.shape, dtype=dtype)
     values = np.frombuffer(raw.data, np.uint8)
     return torch.from_numpy(values if values.flags.writeable else values.copy()).view(dtype).reshape(raw.shape)
-
-
-def room(size: int) -> torch.Tensor:
-    """A float64 vector to be filled, in huge pages where the kernel has them: many small ones cost five times as much.
-
-    Examples
-    --------
-    >>> room(3).shape, room(3).dtype
-    (torch.Size([3]), torch.float64)
-    """
-    return torch.from_numpy(np.empty(size))

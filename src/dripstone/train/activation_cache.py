@@ -22,6 +22,7 @@ from dripstone.core.events import Encoded
 from dripstone.core.examples import Inputs, content_id
 from dripstone.core.protocols import Model
 from dripstone.train.features import BATCH
+from dripstone.train.modes import evaluating, set_modes
 from dripstone.train.prefix import (
     OTHER_ORDER,
     Batch,
@@ -29,12 +30,10 @@ from dripstone.train.prefix import (
     Layout,
     Prefix,
     Unfit,
-    evaluating,
     measure,
     moved_buffers,
     row_digests,
     see_layout,
-    set_modes,
     undisturbed,
     watching,
 )

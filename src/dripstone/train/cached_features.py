@@ -11,7 +11,8 @@ from dripstone.core.events import Encoded
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
 from dripstone.train.activation_cache import ActivationCache
-from dripstone.train.features import evaluating, in_batches, in_places, result_of
+from dripstone.train.features import in_batches, in_places, result_of
+from dripstone.train.modes import evaluating
 from dripstone.train.prefix import Batch
 
 Beside = Callable[[Sequence[Inputs], Batch], AbstractContextManager[None]]

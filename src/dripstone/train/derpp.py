@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dripstone.train.held_logits import HeldLogits
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DarkExperienceReplay:
@@ -22,10 +24,8 @@ class DarkExperienceReplay:
     ----------
     weight : float
         Of the term, the paper's alpha.
-    champion_logits : torch.Tensor
-        [rows, known] float32, the champion's logits of all rows of the stage.
-    row_weights : torch.Tensor
-        [rows] float, each row's weight over the mean weight of the stage; 0 where the term does not apply.
+    held : HeldLogits
+        The champion's logits, and the rows that the term applies to.
 
     References
     ----------
@@ -34,28 +34,16 @@ class DarkExperienceReplay:
 
     Examples
     --------
-    >>> term = DarkExperienceReplay(1.0, torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.ones(2))
+    >>> term = DarkExperienceReplay(1.0, HeldLogits(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.ones(2)))
     >>> float(term.loss(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([0])))
     2.5
     """
 
     weight: float
-    champion_logits: torch.Tensor
-    row_weights: torch.Tensor
+    held: HeldLogits
 
     def loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """The weighted term, a scalar to be added to the loss: its mean over the batch.
-
-        Parameters
-        ----------
-        logits : torch.Tensor
-            [batch, classes] float32, the candidate's; the first columns are the labels that the champion knew.
-        index : torch.Tensor
-            [batch] int64, which rows of the stage these are.
-        """
-        # Other rows are left out, not multiplied by 0: that would make NaN of what is not finite.
-        applies = self.row_weights[index] > 0
-        rows = index[applies]
-        champion = self.champion_logits[rows].to(logits.device)
-        squares = (logits[applies, : champion.shape[1]] - champion).square().mean(dim=1)
-        return self.weight * (squares * self.row_weights[rows].to(squares)).sum() / len(index)
+        """The weighted term, a scalar to be added to the loss: its mean over the batch; as for `HeldLogits.beside`."""
+        candidate, champion, weights = self.held.beside(logits, index)
+        squares = (candidate - champion).square().mean(dim=1)
+        return self.weight * (squares * weights).sum() / len(index)

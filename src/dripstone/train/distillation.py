@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from dripstone.train.held_logits import HeldLogits
+
 TEMPERATURE = 2.0
 """Softens both answers, as in the paper, so that small scores count as well."""
 
@@ -23,10 +25,8 @@ class Distillation:
     ----------
     weight : float
         Of the term.
-    champion_logits : torch.Tensor
-        [rows, known] float32, the champion's logits of all rows of the stage.
-    row_weights : torch.Tensor
-        [rows] float, each row's weight over the mean weight of the stage; 0 where the term does not apply.
+    held : HeldLogits
+        The champion's logits, and the rows that the term applies to.
 
     References
     ----------
@@ -35,7 +35,7 @@ class Distillation:
 
     Examples
     --------
-    >>> term = Distillation(0.5, torch.tensor([[4.0, 0.0], [0.0, 0.0]]), torch.ones(2))
+    >>> term = Distillation(0.5, HeldLogits(torch.tensor([[4.0, 0.0], [0.0, 0.0]]), torch.ones(2)))
     >>> float(term.loss(torch.tensor([[4.0, 0.0, 9.0]]), torch.tensor([0])))
     0.0
     >>> float(term.loss(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([0]))) > 0
@@ -43,29 +43,15 @@ class Distillation:
     """
 
     weight: float
-    champion_logits: torch.Tensor
-    row_weights: torch.Tensor
+    held: HeldLogits
 
     def loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        """The weighted term, a scalar to be added to the loss: its mean over the batch.
-
-        Parameters
-        ----------
-        logits : torch.Tensor
-            [batch, classes] float32, the candidate's; the first columns are the labels that the champion knew.
-        index : torch.Tensor
-            [batch] int64, which rows of the stage these are.
-        """
-        # Other rows are left out, not multiplied by 0: that would make NaN of what is not finite.
-        applies = self.row_weights[index] > 0
-        rows = index[applies]
-        champion = self.champion_logits[rows].to(logits.device)
-        candidate = logits[applies, : champion.shape[1]]
+        """The weighted term, a scalar to be added to the loss: its mean over the batch; as for `HeldLogits.beside`."""
+        candidate, champion, weights = self.held.beside(logits, index)
         divergences = nn.functional.kl_div(
             (candidate / TEMPERATURE).log_softmax(dim=1),
             (champion / TEMPERATURE).log_softmax(dim=1),
             reduction="none",
             log_target=True,
         ).sum(dim=1)
-        weights = self.row_weights[rows].to(divergences)
         return self.weight * TEMPERATURE**2 * (divergences * weights).sum() / len(index)

@@ -12,6 +12,7 @@ from torch import nn
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
 from dripstone.train.l2 import held_part
+from dripstone.train.modes import evaluating
 
 FISHER_ROWS = 256
 """Rows that the Fisher information is estimated on, at most: each costs a forward and a backward pass of its own."""
@@ -130,16 +131,13 @@ def fisher_diagonal(
 @contextmanager
 def _evaluating(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Eval mode, and gradients for these parameters alone; then everything is as it was."""
-    modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     ids = {id(parameter) for parameter in parameters}
     try:
-        model.eval()
         for parameter, _ in flags:
             parameter.requires_grad_(id(parameter) in ids)
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for parameter, flag in flags:
             parameter.requires_grad_(flag)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from typing import TypeVar
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from dripstone.core.events import Encoded
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
+from dripstone.train.modes import evaluating
 
 T = TypeVar("T")
 
@@ -141,16 +141,3 @@ def latency_ms(models: Sequence[Model], inputs: Sequence[Inputs]) -> tuple[float
 def _features(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
     with evaluating(model), torch.no_grad():
         return model.features(model.collate(inputs)).float().cpu()
-
-
-@contextmanager
-def evaluating(model: Model) -> Iterator[None]:
-    """Eval mode inside; after it each module is in the mode it was in."""
-    module: torch.nn.Module = model  # type: ignore[assignment]
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

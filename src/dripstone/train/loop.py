@@ -24,7 +24,7 @@ from dripstone.core.tensors import RawTensor
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.batches import make_batches
 from dripstone.train.carry import load_state, save_state
-from dripstone.train.features import evaluating
+from dripstone.train.modes import evaluating
 from dripstone.train.optimizers import make_optimizers
 from dripstone.train.retain import ParameterTerms, RowTerms, make_terms
 from dripstone.train.rows import Rows
@@ -206,7 +206,7 @@ class _Loop:
 
     def measure(self, watched: torch.Tensor) -> float:
         """Mean loss, without the terms against forgetting, of rows that are not learned; in eval mode."""
-        with evaluating(self.model), torch.no_grad():  # type: ignore[arg-type]
+        with evaluating(self.model), torch.no_grad():
             parts = watched.split(self.config.batch_size)
             losses = [float(self._cross_entropy(self._logits(index), index)) * len(index) for index in parts]
         return sum(losses) / len(watched)

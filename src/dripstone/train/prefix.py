@@ -19,6 +19,7 @@ from dripstone.core.devices import device_of
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
 from dripstone.core.seeding import drawn_apart
+from dripstone.train.modes import evaluating
 
 Batch = dict[str, torch.Tensor] | torch.Tensor
 
@@ -341,26 +342,6 @@ def replaced_forward(modules: Sequence[nn.Module], forwards: Sequence[Callable[.
             module.__dict__.pop("forward", None)
             if own is not None:
                 module.__dict__["forward"] = own
-
-
-def set_modes(model: Model, training: bool) -> None:
-    """Train or eval mode for every module, whatever a model's own ``train`` does."""
-    module: nn.Module = model  # type: ignore[assignment]
-    for part in module.modules():
-        part.training = training
-
-
-@contextmanager
-def evaluating(model: Model) -> Iterator[None]:
-    """Eval mode; afterwards every module has the mode that it had."""
-    module: nn.Module = model  # type: ignore[assignment]
-    modes = {part: part.training for part in module.modules()}
-    set_modes(model, False)
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 Buffers = dict[str, tuple[torch.Tensor, torch.Tensor]]

@@ -12,6 +12,7 @@ from dripstone.core.protocols import Model
 from dripstone.train.derpp import DarkExperienceReplay
 from dripstone.train.distillation import Distillation
 from dripstone.train.ewc import ElasticWeightConsolidation, fisher_diagonal
+from dripstone.train.held_logits import HeldLogits
 from dripstone.train.l2 import L2Penalty, held_part
 from dripstone.train.rows import Rows
 
@@ -74,9 +75,9 @@ def _row_terms(rows: Rows, config: Retain) -> RowTerms:
     new, old = relative.where(~rows.old, 0.0), relative.where(rows.old, 0.0)
     terms: RowTerms = []
     if config.distill and bool(new.any()):
-        terms.append(Distillation(config.distill, rows.champion_logits, new))
+        terms.append(Distillation(config.distill, HeldLogits(rows.champion_logits, new)))
     if config.derpp and bool(old.any()):
-        terms.append(DarkExperienceReplay(config.derpp, rows.champion_logits, old))
+        terms.append(DarkExperienceReplay(config.derpp, HeldLogits(rows.champion_logits, old)))
     return terms
 
 

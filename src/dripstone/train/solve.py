@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dripstone.core.bits import room
 from dripstone.core.errors import DivergedError
+from dripstone.core.memory import room
 from dripstone.core.protocols import Head
 from dripstone.train.statistics import KeptRows, Statistics, Sums, blocks_of, expand
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import torch
 
-from dripstone.core.bits import from_raw, room, to_raw, view_raw
+from dripstone.core.bits import from_raw, to_raw, view_raw
 from dripstone.core.errors import StoreError
+from dripstone.core.memory import room
 from dripstone.core.protocols import Head
 from dripstone.core.tensors import RawTensor
 

@@ -1,0 +1,60 @@
+"""Memory for large matrices, kept for the next one of the same size.
+
+Fresh memory is dear: the system fills it with zeros, and a virtual machine may first have to ask its host for it, which
+can take as long as what is then computed there (``python -m bench.closed_form``). So what is given up is kept for the
+next matrix. Meanwhile it is marked as free (MADV_FREE): the system takes it whenever somebody needs memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import weakref
+from contextlib import suppress
+
+import numpy as np
+import torch
+
+KEPT = 2
+"""Pieces that are kept: a factor, and the sums that the latest ones have replaced."""
+
+LARGE = 2**22
+"""Numbers from which on it matters; less is left to the allocator, which keeps it itself."""
+
+_CAN_KEEP = hasattr(mmap, "MADV_FREE") and hasattr(mmap, "MAP_PRIVATE")
+_kept: list[mmap.mmap] = []
+
+
+def room(size: int) -> torch.Tensor:
+    """A float64 vector to be filled; what is in it is nobody's.
+
+    Examples
+    --------
+    >>> room(3).shape, room(3).dtype
+    (torch.Size([3]), torch.float64)
+    """
+    if size < LARGE or not _CAN_KEEP:
+        return torch.from_numpy(np.empty(size))
+    memory = _take(8 * size)
+    values = np.frombuffer(memory)
+    # The tensor, and whatever shares its storage, keeps this array alive.
+    weakref.finalize(values, _keep, memory).atexit = False
+    return torch.from_numpy(values)
+
+
+def _take(size: int) -> mmap.mmap:
+    for memory in list(_kept):
+        if len(memory) == size:
+            with suppress(ValueError):  # another thread was faster
+                _kept.remove(memory)
+                return memory
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(AttributeError, OSError):  # a system without huge pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
+def _keep(memory: mmap.mmap) -> None:
+    with suppress(OSError):  # a system too old for it: the memory goes back at once
+        memory.madvise(mmap.MADV_FREE)
+        _kept.append(memory)
+        del _kept[:-KEPT]
