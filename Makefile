@@ -24,6 +24,7 @@ lint: $(READY)
 bench: $(READY) $(ENCODER)
 	$(BIN)/python -m bench.digits
 	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.closed_form
 	$(BIN)/python -m bench.kill --times 40
 	$(BIN)/python -m bench.gate --quick
 ifdef DATA

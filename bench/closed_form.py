@@ -1,6 +1,6 @@
 """What a stage of the closed form computes on top of its forward pass, piece by piece, each beside its floor.
 
-    python -m bench.closed_form [--rows 640] [--trusted 3200] [--classes 150] [--columns 4480]
+    python -m bench.closed_form [--rows 640] [--trusted 3200] [--classes 150] [--columns 4480] [--pause 3]
 
 Each piece is timed over and over, and once more after some seconds in which the process computed something else, as a
 stage does: a virtual machine that hands free memory back to its host has to ask for it again then. The floor of a
@@ -34,8 +34,6 @@ from dripstone.view.output import table
 FEATURES = 384
 PENALTY = 0.05
 ROUNDS = 5
-PAUSE = 3.0
-"""Seconds, about those of a forward pass over a thousand texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("rows", 640), ("trusted", 3200), ("classes", 150), ("columns", 4480)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument(
+        "--pause", type=float, default=3.0, help="seconds, about those of a forward pass over 1,000 texts"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(header("bench.closed_form"))
@@ -62,7 +63,8 @@ def main() -> None:
         pieces = _pieces(options.rows, options.trusted, options.classes, options.columns, Path(folder))
         print(
             table(
-                ["piece", "again", "after a pause", "floor", "GFLOP", "MB"], [_cells(piece, speeds) for piece in pieces]
+                ["piece", "again", "after a pause", "floor", "GFLOP", "MB"],
+                [_cells(piece, speeds, options.pause) for piece in pieces],
             )
         )
     double, single = speeds.values()
@@ -112,12 +114,12 @@ def _pieces(rows: int, trusted: int, classes: int, columns: int, folder: Path) -
     ]
 
 
-def _cells(piece: Piece, speeds: dict[torch.dtype, float]) -> list[str]:
+def _cells(piece: Piece, speeds: dict[torch.dtype, float], pause: float) -> list[str]:
     floor = piece.operations / 1e9 / speeds[piece.dtype]
     return [
         piece.name,
         f"{min(_seconds(piece.run) for _ in range(ROUNDS)):.3f}",
-        f"{statistics.median(_seconds(piece.run, pause=PAUSE) for _ in range(ROUNDS)):.3f}",
+        f"{statistics.median(_seconds(piece.run, pause=pause) for _ in range(ROUNDS)):.3f}",
         f"{floor:.3f}",
         f"{piece.operations / 1e9:.1f}",
         f"{piece.bytes / 1e6:.0f}",

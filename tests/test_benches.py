@@ -31,6 +31,15 @@ def test_the_digits_stream_is_learned_and_poison_refused():
     assert row[7:10] == ["refused", "same", "bits"]
 
 
+def test_each_piece_of_a_closed_form_stage_stands_beside_its_floor():
+    small = {"--rows": "40", "--trusted": "50", "--classes": "3", "--columns": "448", "--pause": "0"}
+    printed = run_bench("bench.closed_form", *(word for pair in small.items() for word in pair))
+    lines = printed.splitlines()
+    table = lines[lines.index(next(line for line in lines if line.startswith("piece"))) + 1 :]
+    assert [len(line.rsplit(maxsplit=5)) for line in table[:7]] == [6] * 7
+    assert "GFLOP/s in float64" in table[-1]
+
+
 def test_help_is_cheap_and_reading_commands_load_no_torch():
     printed = run_bench("bench.startup", "--times", "2")
     rows = [line.rsplit(maxsplit=3) for line in printed.splitlines() if line.startswith("dripstone ")]
