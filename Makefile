@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/dripstone demo digits
 
 test: $(READY) $(ENCODER)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/devices
 
 lint: $(READY)

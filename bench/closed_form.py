@@ -2,8 +2,8 @@
 
     python -m bench.closed_form [--rows 640] [--trusted 3200] [--classes 150] [--columns 4480] [--pause 3]
 
-Each piece is timed over and over, and once more after some seconds in which the process computed something else, as a
-stage does: a virtual machine that hands free memory back to its host has to ask for it again then. The floor of a
+Each piece is timed five times in a row and five times after a pause as long as a forward pass; the medians stand in the
+table. A virtual machine that hands free memory back to its host has to ask for it again after a pause. The floor of a
 piece is its operations at the speed of a product of two large matrices, float64 or float32, on this machine. Random
 features stand for an encoder's, since only their number counts.
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from bench.report import header
@@ -38,12 +39,12 @@ ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of the work: the operations that it cannot do without, at which precision, and the bytes it fills."""
+    """A part of the work: the operations it cannot do without, in float64 and in float32, and the bytes it fills."""
 
     name: str
     run: Callable[[], object]
-    operations: float = 0.0
-    dtype: torch.dtype = torch.float64
+    double: float = 0.0
+    single: float = 0.0
     bytes: float = 0.0
 
 
@@ -63,7 +64,7 @@ def main() -> None:
         pieces = _pieces(options.rows, options.trusted, options.classes, options.columns, Path(folder))
         print(
             table(
-                ["piece", "again", "after a pause", "floor", "GFLOP", "MB"],
+                ["piece", "in a row", "after a pause", "floor", "GFLOP", "MB"],
                 [_cells(piece, speeds, options.pause) for piece in pieces],
             )
         )
@@ -84,12 +85,13 @@ def _pieces(rows: int, trusted: int, classes: int, columns: int, folder: Path) -
     size, chosen = columns + 1, min(rows, CALIBRATION_ROWS)
     expanding = 2.0 * FEATURES * (columns - FEATURES)
     return [
-        Piece("new rows, expanded", lambda: expand(head, new[0]), rows * expanding, torch.float32, 8 * rows * size),
+        Piece("new rows, expanded", lambda: expand(head, new[0]), single=rows * expanding, bytes=8 * rows * size),
         Piece(
             "their sums, expanding included",
             lambda: add_rows(before, head, *new),
             rows * (size**2 + 2.0 * size),
-            bytes=4 * size**2 + 16 * rows * size,
+            rows * expanding,
+            4 * size**2 + 16 * rows * size,
         ),
         Piece(
             "factor and solution",
@@ -101,34 +103,34 @@ def _pieces(rows: int, trusted: int, classes: int, columns: int, folder: Path) -
             "leave-one-out",
             lambda: left_out_scores(before, solution, head, PENALTY, *new),
             chosen * (size**2 + 2.0 * size * classes),
-            bytes=16 * chosen * size,
+            chosen * expanding,
+            16 * chosen * size,
         ),
         Piece(
             "answers to trusted rows",
             lambda: head_logits(SimpleNamespace(head=head), features[:trusted]),  # type: ignore[arg-type]
-            trusted * (expanding + 2.0 * columns * classes),
-            torch.float32,
+            single=trusted * (expanding + 2.0 * columns * classes),
         ),
         Piece("state, hashed and written", lambda: _store(before.gram, folder), bytes=4 * size**2),
-        Piece("memory alone", lambda: room(size**2).fill_(0), bytes=8 * size**2),
+        Piece("memory of the factor, kept", lambda: room(size**2).fill_(0), bytes=8 * size**2),
+        Piece("memory of the factor, fresh", lambda: np.empty(size**2).fill(0), bytes=8 * size**2),
     ]
 
 
 def _cells(piece: Piece, speeds: dict[torch.dtype, float], pause: float) -> list[str]:
-    floor = piece.operations / 1e9 / speeds[piece.dtype]
+    floor = piece.double / 1e9 / speeds[torch.float64] + piece.single / 1e9 / speeds[torch.float32]
     return [
         piece.name,
-        f"{min(_seconds(piece.run) for _ in range(ROUNDS)):.3f}",
-        f"{statistics.median(_seconds(piece.run, pause=pause) for _ in range(ROUNDS)):.3f}",
+        *(f"{statistics.median(_seconds(piece.run, wait) for _ in range(ROUNDS)):.3f}" for wait in (0.0, pause)),
         f"{floor:.3f}",
-        f"{piece.operations / 1e9:.1f}",
+        f"{(piece.double + piece.single) / 1e9:.1f}",
         f"{piece.bytes / 1e6:.0f}",
     ]
 
 
-def _seconds(run: Callable[[], object], pause: float = 0.0) -> float:
+def _seconds(run: Callable[[], object], wait: float = 0.0) -> float:
     """CPU-s of a round; what it made is given back before the next."""
-    time.sleep(pause)
+    time.sleep(wait)
     began = time.process_time()
     made = run()
     spent = time.process_time() - began

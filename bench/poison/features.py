@@ -48,5 +48,5 @@ class Expanded:
         width = float(head.expansion.width)
         with torch.no_grad():
             if width != self._width:
-                self._phi, self._width = head.expand(self._features), width
-            return head.scale * torch.nn.functional.linear(self._phi, head.weight, head.bias)
+                self._phi, self._width = head.expand(self._features.to(head.weight.device)), width
+            return (head.scale * torch.nn.functional.linear(self._phi, head.weight, head.bias)).cpu()

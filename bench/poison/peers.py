@@ -16,6 +16,7 @@ from bench.poison.features import Features
 from bench.poison.harm import Knowledge
 from bench.poison.subject import ALWAYS, Reply
 from dripstone.core.config import TrainConfig
+from dripstone.core.seeding import seeded
 from dripstone.curate.replay import remember
 from dripstone.tasks.classification import Classification
 
@@ -75,8 +76,7 @@ class Clearn:
         self._task = Classification(()).grow(labels)
         self._seen: set[str] = set()
         random.seed(seed)  # clearn draws from it
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self._layer = nn.Linear(test.shape[1], len(self._task.labels))
         self._model = clearn.wrap(self._layer, strategy="der", buffer_size=MEMORY)
 
@@ -131,8 +131,7 @@ def _rate(batch: Batch) -> float:
 
 def _grown(layer: nn.Linear | None, inputs: int, outputs: int, seed: int) -> nn.Linear:
     """The same layer with more outputs."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         wider = nn.Linear(inputs, outputs)
     if layer is not None:
         with torch.no_grad():

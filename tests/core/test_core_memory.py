@@ -54,10 +54,32 @@ def test_another_size_gets_memory_of_its_own():
     assert room(SIZE).data_ptr() == place
 
 
+@needs_keeping
 def test_little_is_kept():
     for pieces in ([room(SIZE * k) for k in range(1, 6)], [room(SIZE) for _ in range(6)]):
         pieces.clear()
-        assert len(memory._kept) <= KEPT
+        assert len(memory._kept) == KEPT
+
+
+@needs_keeping
+@pytest.mark.parametrize("short", [1, 2])
+def test_where_memory_is_short_what_is_kept_is_given_back_first(monkeypatch, short):
+    room(SIZE)
+    asked, genuine = [], memory.mmap.mmap
+
+    def refuse(number, size, flags):
+        asked.append(len(memory._kept))
+        if len(asked) <= short:
+            raise OSError(12, "Cannot allocate memory")
+        return genuine(number, size, flags)
+
+    monkeypatch.setattr(memory.mmap, "mmap", refuse)
+    if short == 1:
+        assert len(room(2 * SIZE)) == 2 * SIZE
+    else:
+        with pytest.raises(MemoryError, match=f"no {16 * SIZE} bytes"):
+            room(2 * SIZE)
+    assert asked == [1, 0]
 
 
 def test_small_pieces_are_none_of_ours():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sysconfig
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +21,8 @@ def some_device(request: pytest.FixtureRequest) -> torch.device:
     """Where models can live besides the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
-    if not shutil.which("c++"):
-        pytest.skip("needs a GPU, or a C++ compiler to pretend one")
+    if not (shutil.which("c++") and Path(sysconfig.get_path("include"), "Python.h").exists()):
+        pytest.skip("needs a GPU, or a C++ compiler and Python's headers to pretend one")
     return pretend_device(request.config.cache.mkdir("pretend_device"))
 
 
@@ -37,6 +39,7 @@ def pretend_device(folder: Path) -> torch.device:
     module.is_available = lambda: True
     module.device_count = lambda: 1
     module.current_device = lambda: 0
+    module.device = contextlib.nullcontext
     module._is_in_bad_fork = lambda: False
     # It draws from the CPU's generator and has none of its own.
     module.manual_seed = module.manual_seed_all = lambda seed: None

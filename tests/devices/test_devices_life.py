@@ -7,8 +7,8 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
+from dripstone.core.devices import CPU
 from dripstone.learner import Learner
 from dripstone.models import mlp
 from dripstone.models.text import text_classifier
@@ -58,9 +58,9 @@ def test_a_model_on_the_device_learns_what_one_on_the_cpu_learns(tmp_path, devic
     learner.revert()
     learner.revert()
     assert learner.predict([row["inputs"] for row in rows]) == there
-    monkeypatch.undo()
+    monkeypatch.setattr("dripstone.checkout.chosen_device", lambda: CPU)
     again = Learner.open(learner.project)
-    assert on(torch.device("cpu"), again.champion(version).model)
+    assert on(CPU, again.champion(version).model)
     assert_alike(again.predict([row["inputs"] for row in rows]), there)
     apart = live(tmp_path / "cpu", selection, settings)
     assert_alike(apart.predict([row["inputs"] for row in rows]), there)

@@ -9,7 +9,7 @@ from torch import nn
 
 from dripstone.core.config import Stop, TrainConfig
 from dripstone.core.devices import has_bfloat16, place
-from dripstone.core.fork import changed_tensors, fork
+from dripstone.core.fork import changed_tensors, fork, named_tensors
 from dripstone.core.seeding import drawn_apart, seeded
 from dripstone.models import mlp
 from dripstone.train.loop import run_loop
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gpu
 
 
 class Halves(nn.Module):
-    """Two parameters in one storage, a buffer that is none's, and an empty one."""
+    """Two parameters in one storage, a buffer that is registered twice, and an empty one."""
 
     def __init__(self):
         super().__init__()
@@ -27,6 +27,8 @@ class Halves(nn.Module):
         self.first, self.second = nn.Parameter(both[:4].view(2, 2)), nn.Parameter(both[4:])
         self.register_buffer("alone", torch.tensor(3.0))
         self.register_buffer("empty", torch.empty(0, 2))
+        self.inner = nn.Module()
+        self.inner.register_buffer("same", self.alone)
 
 
 def test_tensors_that_share_storage_share_it_there(some_device):
@@ -34,6 +36,8 @@ def test_tensors_that_share_storage_share_it_there(some_device):
     after = place(fork(before, []), some_device)
     assert {tensor.device for tensor in [*after.parameters(), *after.buffers()]} == {some_device}
     assert after.first.untyped_storage().data_ptr() == after.second.untyped_storage().data_ptr()
+    assert after.inner.same is after.alone
+    assert list(named_tensors(after)) == list(named_tensors(before))
     assert not changed_tensors(after, before)
     assert before.first.device.type == "cpu"
     twin = fork(after, ["first"])

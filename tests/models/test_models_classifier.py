@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
+from dripstone.core.errors import ModelError
 from dripstone.core.fork import changed_tensors, fork
 from dripstone.models import image_classifier, mlp
 
@@ -41,3 +43,12 @@ def test_a_fork_keeps_spec_and_assets_of_its_own():
     twin.assets["x"] = b"1"
     assert twin.spec == model.spec
     assert model.assets == {}
+
+
+@pytest.mark.parametrize("made", [(torch.zeros(1),), {"ids": [1, 2]}, None])
+def test_a_batch_of_something_else_than_tensors_is_refused_by_name(made):
+    model = mlp(inputs=5, random_features=16)
+    model.preprocess.collate = lambda inputs: made
+    with pytest.raises(ModelError, match="preprocess makes something else than a tensor") as caught:
+        model.collate(rows(2, 5))
+    assert "rows in their first dimension" in caught.value.remedy

@@ -39,35 +39,44 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether training in bfloat16 is faster there: on GPUs with units for it. A CPU is not asked.
+    """Whether training is done in bfloat16 there: on GPUs that have units for it, not on a CPU.
 
     Examples
     --------
     >>> has_bfloat16(CPU)
     False
     """
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def place(module: M, device: torch.device) -> M:
-    """Move a module to a device, in place; tensors that share storage share it there as well.
+    """Move a module to a device, in place; tensors that are one, or share storage, are and do there as well.
 
     Examples
     --------
     >>> place(nn.Linear(2, 1), CPU).weight.device
     device(type='cpu')
     """
-    moved: dict[tuple[int, torch.device], torch.UntypedStorage] = {}
+    storages: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+    tensors: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def move(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device == device or not tensor.numel():
             return tensor.to(device)
         storage = tensor.untyped_storage()
-        key = storage.data_ptr(), tensor.device
-        if key not in moved:
-            flat = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage)
-            moved[key] = flat.to(device).untyped_storage()
-        values = torch.empty(0, dtype=tensor.dtype, device=device)
-        return values.set_(moved[key], tensor.storage_offset(), tensor.shape, tensor.stride())
+        if storage.data_ptr() not in storages:
+            there = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage).to(device)
+            # The old one is kept as well, so that nothing else comes to lie at its address meanwhile.
+            storages[storage.data_ptr()] = storage, there.untyped_storage()
+        layout = tensor.storage_offset(), tensor.shape, tensor.stride()
+        return torch.empty(0, dtype=tensor.dtype, device=device).set_(storages[storage.data_ptr()][1], *layout)
 
-    return module._apply(move)
+    def move_once(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in tensors:
+            tensors[id(tensor)] = tensor, move(tensor)
+        return tensors[id(tensor)][1]
+
+    return module._apply(move_once)

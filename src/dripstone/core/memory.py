@@ -2,7 +2,7 @@
 
 Fresh memory is dear: the system fills it with zeros, and a virtual machine may first have to ask its host for it, which
 can take as long as what is then computed there (``python -m bench.closed_form``). So what is given up is kept for the
-next matrix. Meanwhile it is marked as free (MADV_FREE): the system takes it whenever somebody needs memory.
+next matrix. Meanwhile it is marked as free (MADV_FREE): the system takes it when it runs short.
 """
 
 from __future__ import annotations
@@ -47,10 +47,22 @@ def _take(size: int) -> mmap.mmap:
             with suppress(ValueError):  # another thread was faster
                 _kept.remove(memory)
                 return memory
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = _map(size)
     with suppress(AttributeError, OSError):  # a system without huge pages
         memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
+
+
+def _map(size: int) -> mmap.mmap:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    try:
+        return mmap.mmap(-1, size, flags)
+    except OSError:  # what is kept counts where a process has a limit of its own
+        _kept.clear()
+    try:
+        return mmap.mmap(-1, size, flags)
+    except OSError as error:
+        raise MemoryError(f"there are no {size} bytes for a matrix") from error
 
 
 def _keep(memory: mmap.mmap) -> None:

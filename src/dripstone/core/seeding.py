@@ -26,7 +26,9 @@ def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
         # torch.manual_seed would move the generators of other accelerators as well.
         torch.default_generator.manual_seed(seed)
         if device != CPU:
-            torch.get_device_module(device).manual_seed(seed)
+            module = torch.get_device_module(device)
+            with module.device(device):
+                module.manual_seed(seed)
         yield
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from dripstone.core.devices import device_of
+from dripstone.core.errors import ModelError
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Preprocess
 from dripstone.core.records import Spec
@@ -70,10 +72,18 @@ class Classifier(nn.Module):
         ------
         DataError
             If there is no row, or one is of the wrong kind or shape, or not finite.
+        ModelError
+            If a preprocess of the user's makes something else of them.
         """
-        batch, device = self.preprocess.collate(inputs), self.head.bias.device
+        batch, device = self.preprocess.collate(inputs), device_of(self.head)
         if isinstance(batch, torch.Tensor):
             return batch.to(device)
+        if not isinstance(batch, dict) or not all(isinstance(values, torch.Tensor) for values in batch.values()):
+            raise ModelError(
+                "the model's preprocess makes something else than a tensor, or a dict of tensors, of the rows",
+                remedy="let its collate return torch tensors with the rows in their first dimension",
+                kind="model.batch",
+            )
         return {name: values.to(device) for name, values in batch.items()}
 
     def features(self, batch: Batch) -> torch.Tensor:

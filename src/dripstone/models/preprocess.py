@@ -294,7 +294,7 @@ class Stack(nn.Module):
         _check_some(inputs)
         first = inputs[0]
         expected = self.accepted or ([first.shape] if isinstance(first, np.ndarray) else [])
-        return torch.from_numpy(_stack(inputs, expected)).to(self.shape.device)
+        return torch.from_numpy(_stack(inputs, expected))
 
 
 def _stack(

@@ -71,6 +71,10 @@ def wrap(
     )
 
 
+_REMEDY = "send rows of the shape that the module takes"
+_REMEDY_IN_BFLOAT16 = f"{_REMEDY}; or, if it does not train in bfloat16, hide the GPU with CUDA_VISIBLE_DEVICES="
+
+
 class Headless(nn.Module):
     """A module without its output layer.
 
@@ -110,7 +114,7 @@ class Headless(nn.Module):
         except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a module says of a wrong shape
             raise DataError(
                 f"the model cannot take a batch of shape {_shape(batch)}: {error}",
-                remedy="send rows of the shape that the module takes",
+                remedy=_REMEDY_IN_BFLOAT16 if torch.is_autocast_enabled("cuda") else _REMEDY,
                 kind="data.shape",
             ) from error
         if not isinstance(features, torch.Tensor) or features.dim() != 2 or features.shape[1] != self.width:

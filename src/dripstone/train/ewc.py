@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from dripstone.core.devices import device_of
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
 from dripstone.train.l2 import held_part
@@ -118,7 +119,7 @@ def fisher_diagonal(
     with _evaluating(model, parameters), torch.enable_grad():
         for row, share in zip(chosen.tolist(), shares.tolist(), strict=True):
             place = slice(row, row + 1)
-            known_features = None if features is None else features[place].to(parameters[0].device)
+            known_features = None if features is None else features[place].to(device_of(model))
             logits = model(wrapped.collate(inputs[place])) if known_features is None else wrapped.head(known_features)
             loss = nn.functional.cross_entropy(logits[:, :known], targets[place].to(logits.device))
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)

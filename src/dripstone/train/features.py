@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from dripstone.core.devices import device_of
 from dripstone.core.events import Encoded
 from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
@@ -113,7 +114,7 @@ def head_logits(model: Model, features: torch.Tensor) -> torch.Tensor:
     """
     if len(features) == 0:
         return torch.empty(0, len(model.head.bias))
-    device = model.head.bias.device
+    device = device_of(model.head)
     with torch.no_grad():
         return torch.cat([model.head(portion.to(device)).cpu() for portion in features.split(PORTION)])
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from dripstone.core.bits import from_raw, to_raw, view_raw
+from dripstone.core.devices import device_of
 from dripstone.core.errors import StoreError
 from dripstone.core.memory import room
 from dripstone.core.protocols import Head
@@ -195,10 +196,11 @@ def expand(head: Head, features: torch.Tensor) -> torch.Tensor:
     """[rows, features] to [rows, D+1] float64: the features as the head expands them, and a constant 1."""
     phi = torch.empty(len(features), head.weight.shape[1] + 1, dtype=torch.float64)
     phi[:, -1] = 1
+    device = device_of(head)  # type: ignore[arg-type]
     with torch.no_grad():
         for start in range(0, len(features), CHUNK):
             part = slice(start, start + CHUNK)
-            phi[part, :-1] = head.expand(features[part].to(head.weight.device))
+            phi[part, :-1] = head.expand(features[part].to(device))
     return phi
 
 

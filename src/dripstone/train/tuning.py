@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dripstone.core.config import TrainConfig
+from dripstone.core.devices import device_of
 from dripstone.core.events import Event
 from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
@@ -72,7 +73,7 @@ def tune(
     """
     module: nn.Module = model  # type: ignore[assignment]
     tuned = fork(module, names)
-    tuned.head = Prototypes(features, rows.targets, classes).to(model.head.weight.device)
+    tuned.head = Prototypes(features, rows.targets, classes).to(device_of(model.head))
     cache.attach(tuned)  # type: ignore[arg-type]
     moving = [*names, "head.weight", "head.bias"]
     yield from run_loop(tuned, moving, rows, _config(config), "tuning", cache=cache)
