@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bench.refresh import children, roster, tables
-from bench.refresh.data import CLASSES, HOLDOUT, Rows, Scale, Stage, concatenate, make_stream
+from bench.refresh.data import CLASSES, HOLDOUT, VALIDATES, Rows, Scale, Stage, concatenate, make_stream, read_stream
 from bench.refresh.goals import goals, reached, reference, retraining_seconds
 from bench.refresh.learn_dripstone import Dripstone
 from bench.refresh.learn_jointly import POINTS, learn_jointly
@@ -43,6 +44,19 @@ def pairs(seed: int, rows: int = 30) -> list[tuple[str, str]]:
 
 
 STREAM = make_stream(LABELS, pairs(0), pairs(1, 2), pairs(2, 5), 2, Scale(memory=100, random_features=64), seed=0)
+
+
+def test_a_data_set_without_validation_rows_gives_a_tenth_of_its_training_rows(tmp_path):
+    (tmp_path / "categories.json").write_text(json.dumps(LABELS))
+    for split, rows in (("train", pairs(0)), ("test", pairs(2, 5))):
+        lines = [f'"{text}, please",{label}' for text, label in rows]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,category", *lines]) + "\n")
+    stream = read_stream(tmp_path, 2, Scale(), seed=0)
+    assert stream.labels == tuple(LABELS)
+    assert len(stream.val) == len(pairs(0)) // VALIDATES
+    assert sum(len(stage.sent) for stage in stream.stages) == len(pairs(0)) - len(stream.val)
+    assert len(stream.test) == len(pairs(2, 5))
+    assert all(text.endswith(", please") for text in stream.test.texts)
 
 
 def stage(cpu_seconds: float, forward_seconds: float = 1.0, learned: int = 80) -> StageResult:

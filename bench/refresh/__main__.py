@@ -1,5 +1,7 @@
 """Fifteen stages of CLINC150, ten classes each: what learning on is worth and costs, beside joint training and peers.
 
+Or eight of BANKING77 (--stages 8), on which no constant and no learning rate was chosen.
+
     python -m bench.refresh --data FOLDER [--encoder minilm] [--stages 15] [--quick] [--seed 0]
         [--only A,B] [--processes 1] [--json FILE] [--png FILE]
 

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import msgspec
 import torch
 
-from bench.refresh.data import FULL, QUICK, read_clinc
+from bench.refresh.data import FULL, QUICK, read_stream
 from bench.refresh.loop_overhead import BATCH, measure_overhead
 from bench.refresh.results import Overhead, Result
 from bench.refresh.roster import INSTALL, OVERHEAD, Task, run_learner
@@ -52,7 +52,7 @@ def peak_bytes() -> int:
 
 
 def _overhead(task: Task) -> Overhead:
-    stream = read_clinc(task.data, task.stages, QUICK if task.quick else FULL, task.seed)
+    stream = read_stream(task.data, task.stages, QUICK if task.quick else FULL, task.seed)
     rows = stream.everything().learned
     if task.quick:
         return measure_overhead(task.encoder, rows.first(2 * BATCH), rounds=1)

@@ -1,7 +1,8 @@
-"""CLINC150 as a stream: ten new classes a stage, and which of their rows nobody may train on."""
+"""CLINC150 or BANKING77 as a stream: ten new classes a stage, and which of their rows nobody may train on."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ CLASSES = 10
 
 HOLDOUT = 0.2
 """Share of rows that Dripstone holds out, and that its peers do without."""
+
+VALIDATES = 10
+"""One training row in so many, where a data set has no validation rows of its own."""
 
 Pair = tuple[str, str]
 
@@ -95,12 +99,26 @@ def concatenate(parts: Sequence[Rows]) -> Rows:
     return Rows([text for part in parts for text in part.texts], np.concatenate([part.targets for part in parts]))
 
 
-def read_clinc(data: Path, stages: int, scale: Scale, seed: int) -> Stream:
-    """The first stages: classes in the order of ``domains.json``, the rows of a stage shuffled once for everybody."""
-    splits = json.loads((data / "data_full.json").read_text())
-    domains = json.loads((data / "domains.json").read_text())
-    order = [label for labels in domains.values() for label in labels]
-    return make_stream(order, splits["train"], splits["val"], splits["test"], stages, scale, seed)
+def read_stream(data: Path, stages: int, scale: Scale, seed: int) -> Stream:
+    """The first stages of the data set in a folder, the rows of a stage shuffled once for everybody.
+
+    CLINC150 is known by its ``data_full.json``, its classes come in the order of ``domains.json``; BANKING77 by
+    ``train.csv``, with the order of ``categories.json``, and every tenth of its training rows validates.
+    """
+    if (data / "data_full.json").exists():
+        splits = json.loads((data / "data_full.json").read_text())
+        domains = json.loads((data / "domains.json").read_text())
+        order = [label for labels in domains.values() for label in labels]
+        return make_stream(order, splits["train"], splits["val"], splits["test"], stages, scale, seed)
+    order = json.loads((data / "categories.json").read_text())
+    train, test = _pairs(data / "train.csv"), _pairs(data / "test.csv")
+    learned = [pair for place, pair in enumerate(train) if place % VALIDATES]
+    return make_stream(order, learned, train[::VALIDATES], test, stages, scale, seed)
+
+
+def _pairs(path: Path) -> list[Pair]:
+    with path.open(newline="") as file:
+        return [(row["text"], row["category"]) for row in csv.DictReader(file)]
 
 
 def make_stream(

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bench.refresh.data import FULL, QUICK, Stream, read_clinc
+from bench.refresh.data import FULL, QUICK, Stream, read_stream
 from bench.refresh.learn_avalanche import Avalanche, import_torchvision
 from bench.refresh.learn_dripstone import Dripstone
 from bench.refresh.learn_jointly import learn_jointly
@@ -68,7 +68,7 @@ def run_learner(task: Task) -> Result:
     """Run a learner by its name, with the learning rate that was chosen for it, on the test rows."""
     if task.name.startswith("Avalanche "):
         import_torchvision()
-    stream = read_clinc(task.data, task.stages, QUICK if task.quick else FULL, task.seed)
+    stream = read_stream(task.data, task.stages, QUICK if task.quick else FULL, task.seed)
     floor = Floor(task.encoder)
     if task.name.startswith("at once "):
         return _learn_at_once(task, stream, floor)

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from bench.clinc import packaged_encoder
-from bench.refresh.data import Scale, Stream, read_clinc
+from bench.refresh.data import Scale, Stream, read_stream
 from bench.refresh.learn_avalanche import import_torchvision
 from bench.refresh.pupil import marks
 from bench.refresh.roster import make_pupil
@@ -38,7 +38,7 @@ def main() -> None:
         import_torchvision()
     encoder = packaged_encoder() if options.encoder == "minilm" else options.encoder
     scale = Scale(rows=options.rows, memory=20 * options.rows)
-    stream = read_clinc(options.data, options.stages, scale, options.seed)
+    stream = read_stream(options.data, options.stages, scale, options.seed)
     stream = replace(stream, test=stream.test.first(0))
     for name in names:
         found = []
