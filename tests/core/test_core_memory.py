@@ -46,12 +46,18 @@ def test_whoever_still_has_a_part_of_it_keeps_it(hold):
 
 
 @needs_keeping
-def test_another_size_gets_memory_of_its_own():
+@pytest.mark.parametrize(
+    ("size", "again"), [(2 * SIZE, False), (SIZE + 1, False), (SIZE // 2, False), (SIZE - 100, True)]
+)
+def test_a_piece_serves_what_is_about_as_large(monkeypatch, size, again):
+    monkeypatch.setattr(memory, "LARGE", SIZE // 4)
     first = room(SIZE)
     place = first.data_ptr()
     del first
-    assert len(room(2 * SIZE)) == 2 * SIZE
-    assert room(SIZE).data_ptr() == place
+    second = room(size).fill_(1.0)
+    assert len(second) == size
+    assert (second.data_ptr() == place) == again
+    assert (room(SIZE).data_ptr() == place) != again
 
 
 @needs_keeping

@@ -1,4 +1,4 @@
-"""Memory for large matrices, kept for the next one of the same size.
+"""Memory for large matrices, kept for the next one of about the same size.
 
 Fresh memory is dear: the system fills it with zeros, and a virtual machine may first have to ask its host for it, which
 can take as long as what is then computed there (``python -m bench.closed_form``). So what is given up is kept for the
@@ -14,11 +14,14 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-KEPT = 2
-"""Pieces that are kept: a factor, and the sums that the latest ones have replaced."""
+KEPT = 4
+"""Pieces that are kept: a factor, the sums that the latest ones have replaced, and two portions of expanded rows."""
 
-LARGE = 2**22
+LARGE = 2**20
 """Numbers from which on it matters; less is left to the allocator, which keeps it itself."""
+
+SLACK = 1.25
+"""How much larger than asked for a kept piece may be: portions of rows differ a little from stage to stage."""
 
 _CAN_KEEP = hasattr(mmap, "MADV_FREE") and hasattr(mmap, "MAP_PRIVATE")
 _kept: list[mmap.mmap] = []
@@ -35,15 +38,15 @@ def room(size: int) -> torch.Tensor:
     if size < LARGE or not _CAN_KEEP:
         return torch.from_numpy(np.empty(size))
     memory = _take(8 * size)
-    values = np.frombuffer(memory)
+    values = np.frombuffer(memory, count=size)
     # The tensor, and whatever shares its storage, keeps this array alive.
     weakref.finalize(values, _keep, memory).atexit = False
     return torch.from_numpy(values)
 
 
 def _take(size: int) -> mmap.mmap:
-    for memory in list(_kept):
-        if len(memory) == size:
+    for memory in sorted(_kept, key=len):
+        if size <= len(memory) <= SLACK * size:
             with suppress(ValueError):  # another thread was faster
                 _kept.remove(memory)
                 return memory

@@ -185,16 +185,18 @@ def _add(sums: Sums, head: Head, features: torch.Tensor, targets: torch.Tensor, 
     for start in range(0, len(features), CHUNK):
         part = slice(start, start + CHUNK)
         phi = expand(head, features[part])
-        weighted = phi * weights[part, None]
+        weighted = phi if bool((weights[part] == 1).all()) else phi * weights[part, None]
         for rows, block in new.blocks():
             block.addmm_(weighted[:, rows].T, phi[:, : rows.stop])
         cross.T.index_add_(0, targets[part], weighted)
+        del phi, weighted  # so that the next portion gets their memory
     return new
 
 
 def expand(head: Head, features: torch.Tensor) -> torch.Tensor:
     """[rows, features] to [rows, D+1] float64: the features as the head expands them, and a constant 1."""
-    phi = torch.empty(len(features), head.weight.shape[1] + 1, dtype=torch.float64)
+    size = head.weight.shape[1] + 1
+    phi = room(len(features) * size).view(len(features), size)
     phi[:, -1] = 1
     device = device_of(head)  # type: ignore[arg-type]
     with torch.no_grad():
