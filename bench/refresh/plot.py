@@ -45,7 +45,7 @@ def draw(report: Report, path: Path) -> None:
     axes.set_xlabel("CPU seconds of all training on one thread (log scale)")
     axes.set_ylabel("accuracy on all classes at the end, % (log scale of the error)")
     below = f"; who is below {_LOWEST:.0f} % stands there" if heights != [_percent(result) for result in shown] else ""
-    axes.set_title(f"CLINC150: {report.settings.stages} stages of ten classes{below}")
+    axes.set_title(f"{report.settings.stages} stages of ten classes{below}")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.tight_layout()
