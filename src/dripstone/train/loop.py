@@ -133,10 +133,12 @@ class _Loop:
     weights: torch.Tensor = field(init=False)
     stopwatch: Stopwatch = field(init=False)
     device: torch.device = field(init=False)
+    halves: bool = field(init=False)
     steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.device = device_of(self.model)
+        self.halves = has_bfloat16(self.device)
         self.optimizers = make_optimizers(self.named, self.config)
         self.row_terms, self.parameter_terms = make_terms(self.model, self.named, self.rows, self.config.retain)
         self.weights = self.rows.relative_weights()
@@ -202,7 +204,7 @@ class _Loop:
 
     def _half_precision(self) -> torch.autocast:
         """For the backbone alone: the head tells classes apart by less than bfloat16 resolves."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device))
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.halves)
 
     def measure(self, watched: torch.Tensor) -> float:
         """Mean loss, without the terms against forgetting, of rows that are not learned; in eval mode."""

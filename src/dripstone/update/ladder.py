@@ -53,7 +53,7 @@ WIDER = 5
 """By how many times as many labels the features are looked at again: so often that it costs a few passes in a life."""
 
 MANY_LABELS = 30
-"""From which on features that are tuned to them are better for others, too."""
+"""Labels from which on features that are tuned to them are better for others, too."""
 
 TRIED = 5
 """One row in so many is tried, not learned, when rungs are compared."""
