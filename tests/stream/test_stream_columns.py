@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import io
 import uuid
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from dripstone.core.config import TaskConfig
 from dripstone.core.errors import DataError
 from dripstone.core.examples import content_id
-from dripstone.stream.columns import record_excerpt, to_example, to_inputs
+from dripstone.stream.columns import record_excerpt, to_example, to_inputs, wanted_columns
 
 EMPTY = dict.fromkeys(("key", "group", "w", "at"))
 ALL = TaskConfig(input="x", id="key", slice="group", weight="w", time="at")
@@ -304,3 +305,77 @@ def test_the_remedy_of_a_missing_column(header, remedy):
     with pytest.raises(DataError) as caught:
         to_example({header: 1}, TaskConfig(input="x"), "day.csv:2")
     assert remedy in caught.value.remedy
+
+
+def test_the_columns_of_a_table_that_are_read():
+    names = ["more", "at", "w", "group", "key", "label", "x"]
+    assert wanted_columns(names, ALL, "day") == ["x", "label", "key", "group", "w", "at"]
+    assert wanted_columns(names, TaskConfig(input=["x", "w"], weight="w"), "day") == ["x", "w", "label"]
+    assert wanted_columns(["at", "x"], ALL, "day", labelled=False) == ["x", "at"]
+
+
+@pytest.mark.parametrize("missing", ["x", "label", *EMPTY])
+def test_a_column_that_a_table_lacks(missing):
+    names = [name for name in ("x", "label", *EMPTY) if name != missing]
+    with pytest.raises(DataError, match=rf"day has no column '{missing}', only .*; rename it") as caught:
+        wanted_columns(names, ALL, "day")
+    assert caught.value.kind == "data.column"
+
+
+def test_two_columns_of_one_name_in_a_table():
+    with pytest.raises(DataError, match="day: two columns are called 'more'; rename one of them") as caught:
+        wanted_columns(["x", "more", "label", "more"], TaskConfig(input="x"), "day")
+    assert caught.value.kind == "data.column"
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        (decimal.Decimal(3), 3),
+        (decimal.Decimal("3.0"), decimal.Decimal("3.0")),
+        (decimal.Decimal("3.5"), decimal.Decimal("3.5")),
+    ],
+)
+def test_a_databases_whole_number_is_an_integer(value, label):
+    found = example(label=value).target
+    assert (found, type(found)) == (label, type(label))
+
+
+def test_a_decimal_that_is_no_number_is_left_to_screening():
+    assert example(label=decimal.Decimal("NaN")).target.is_nan()
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape"),
+    [
+        ("1", (2, 4)),
+        ("L", (2, 4)),
+        ("F", (2, 4)),
+        ("I;16", (2, 4)),
+        ("LA", (2, 2, 4)),
+        ("RGB", (3, 2, 4)),
+        ("P", (3, 2, 4)),
+        ("RGBA", (4, 2, 4)),
+    ],
+)
+def test_pictures_have_their_channels_first(mode, shape):
+    picture = pytest.importorskip("PIL.Image").new(mode, (4, 2))
+    inputs = to_inputs(picture, "row 1")
+    assert (inputs.shape, inputs.dtype) == (shape, np.dtype("float32"))
+
+
+def test_a_pictures_colours_are_numbers_as_they_are():
+    image = pytest.importorskip("PIL.Image")
+    picture = image.new("RGB", (4, 2), (7, 8, 255))
+    assert to_inputs(picture, "row 1")[:, 1, 3].tolist() == [7.0, 8.0, 255.0]
+    palette = picture.convert("P", palette=image.Palette.ADAPTIVE)
+    assert to_inputs(palette, "row 1")[:, 1, 3].tolist() == [7.0, 8.0, 255.0]
+
+
+def test_a_picture_that_is_cut():
+    image = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(file, "PNG")
+    cut = image.open(io.BytesIO(file.getvalue()[:-2000]))
+    with pytest.raises(DataError, match=r"row 1: the picture cannot be read: .*; mend or remove that row"):
+        to_inputs(cut, "row 1")

@@ -6,7 +6,9 @@ import itertools
 import math
 import numbers
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     Parameters
     ----------
     record : mapping
-        Column name to value. Inputs may be a text, numbers, nested lists of numbers, arrays or tensors.
+        Column name to value. Inputs may be a text, numbers, nested lists of numbers, arrays, tensors or pictures of
+        Pillow.
     columns : TaskConfig
         Which column means what.
     origin : str
@@ -67,6 +70,35 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
         slice=_text(record, columns.slice, origin),
         origin=origin,
     )
+
+
+def wanted_columns(names: Sequence[Any], columns: TaskConfig, origin: str, *, labelled: bool = True) -> list[str]:
+    """Which columns of a table are read; a column that has to be there and is not, or is there twice, is an error.
+
+    Raises
+    ------
+    DataError
+        ``origin``, the table, is named.
+
+    Examples
+    --------
+    >>> wanted_columns(["id", "text", "label"], TaskConfig(input="text"), "day.parquet")
+    ['text', 'label']
+    >>> wanted_columns(["id", "text"], TaskConfig(input="text", id="id"), "day.parquet", labelled=False)
+    ['text', 'id']
+    """
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise DataError(
+                f"{origin}: two columns are called {name!r}", remedy="rename one of them", kind="data.column"
+            )
+    inputs = [columns.input] if isinstance(columns.input, str) else columns.input
+    others = [columns.target, columns.id, columns.slice, columns.weight, columns.time]
+    configured = [name for name in (*inputs, *others) if name is not None]
+    record = dict.fromkeys(names)
+    for name in configured if labelled else inputs:
+        _column(record, name, origin)
+    return [name for name in dict.fromkeys(configured) if name in record]
 
 
 def _check_optional(record: Mapping[str, Any], columns: TaskConfig, origin: str) -> None:
@@ -137,10 +169,19 @@ def _listed(record: Mapping[str, Any]) -> str:
 def to_inputs(value: Any, origin: str) -> Inputs:
     """A text as it is; numbers, nested lists, arrays and tensors as a float32 array of at least one dimension.
 
+    A picture of Pillow becomes [height, width] with one channel and [channels, height, width] with more, its numbers
+    as they are (0 to 255 in most); one with a palette becomes red, green and blue.
+
     Raises
     ------
     DataError
         If it is neither; ``origin`` is named.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> to_inputs(Image.new("RGB", (4, 2)), "row 1").shape
+    (3, 2, 4)
     """
     return str.__str__(value) if isinstance(value, str) else _array(value, origin)
 
@@ -166,6 +207,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _array(value: Any, origin: str) -> np.ndarray:
+    if any(kind.__module__ == "PIL.Image" for kind in type(value).__mro__):
+        value = _from_picture(value, origin)
     try:
         array = np.asarray(_from_torch(value) if hasattr(value, "detach") else value)
         if array.dtype.kind == "O" and all(isinstance(number, numbers.Number) for number in array.flat):
@@ -180,6 +223,14 @@ def _array(value: Any, origin: str) -> np.ndarray:
 def _from_torch(tensor: Any) -> np.ndarray:
     values = tensor.detach().cpu()
     return (values if values.is_complex() else values.float()).numpy()  # numpy has no bfloat16
+
+
+def _from_picture(picture: Any, origin: str) -> np.ndarray:
+    try:
+        array = np.asarray(picture.convert("RGB") if picture.mode in ("P", "PA") else picture)
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow has for files that are cut or damaged
+        raise unreadable(origin, f"the picture cannot be read: {error}") from None
+    return np.moveaxis(array, -1, 0) if array.ndim == 3 else array
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
@@ -198,8 +249,10 @@ def _plain(value: Any) -> Any:
 
 
 def _label(value: Any) -> Any:
-    """A label; white space around a text makes no other label of it."""
+    """A label; white space around a text makes no other label of it, and a database's whole number is an integer."""
     plain = _plain(value)
+    if isinstance(plain, Decimal) and plain.as_tuple().exponent == 0:
+        return int(plain)
     return plain.strip() if isinstance(plain, str) else plain
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import inspect
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from dripstone.core.config import TaskConfig
 from dripstone.core.errors import DataError
 from dripstone.core.examples import Example
 from dripstone.stream.columns import record_excerpt, separator_remedy, shown_name, to_example, unreadable
+from dripstone.stream.snapshot import Snapshot
 
 MAX_LINE = 16 * 2**20
 
@@ -21,7 +23,8 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 def read_csv(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Iterator[Example]:
     """Yield the examples of a file, row by row; blank lines are skipped. Labels are read as strings.
 
-    A field holds at most 128 Ki characters, the limit of Python's ``csv``.
+    A field holds at most 128 Ki characters, the limit of Python's ``csv``. What is appended after the file was opened
+    is not read. Where a writer was in the middle of the last row, that row is left for the next time.
 
     Raises
     ------
@@ -29,9 +32,9 @@ def read_csv(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Itera
         If a row has more or fewer fields than the header, two columns have one name, or a line is not CSV in UTF-8 or
         longer than 16 Mi characters; file and line number are named.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with path.open("rb", buffering=0) as file:
         header: list[str] | None = None
-        for origin, row in _rows(file, shown_name(path)):
+        for origin, row in _rows(Snapshot(file), shown_name(path)):
             if header is None:
                 header = _checked_header(row, origin)
                 continue
@@ -40,23 +43,31 @@ def read_csv(path: Path, columns: TaskConfig, *, labelled: bool = True) -> Itera
             yield to_example(dict(zip(header, row, strict=True)), columns, origin, labelled=labelled)
 
 
-def _rows(file: TextIO, name: str) -> Iterator[tuple[str, list[str]]]:
+def _rows(snapshot: Snapshot, name: str) -> Iterator[tuple[str, list[str]]]:
     """Rows that are not blank, each with file and line number."""
-    reader = csv.reader(_lines(file, name), strict=True)
+    lines = _lines(snapshot, name)
+    reader = csv.reader(lines, strict=True)
     try:
         for row in reader:
             if row:
                 yield f"{name}:{reader.line_num}", row
     except csv.Error as error:
+        # After the last line there is one error only: a quoted field is still open. Its end may be on its way.
+        if inspect.getgeneratorstate(lines) == inspect.GEN_CLOSED and snapshot.grown():
+            return
         raise unreadable(f"{name}:{reader.line_num}", f"not CSV: {error}", "data.line") from None
 
 
-def _lines(file: TextIO, name: str) -> Iterator[str]:
+def _lines(snapshot: Snapshot, name: str) -> Generator[str, None, None]:
+    text = io.TextIOWrapper(io.BufferedReader(snapshot), encoding="utf-8-sig", errors="surrogateescape", newline="")
     number = 0
-    while line := file.readline(MAX_LINE + 1):
+    while line := text.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
             raise unreadable(f"{name}:{number}", "the line is longer than 16 Mi characters", "data.line")
+        # Half of a row may have as many fields as a whole one, and the beginning of a label for a label.
+        if not line.endswith(("\n", "\r")) and snapshot.grown():
+            return
         # Decoding strictly would fail for the whole buffer, many lines before the bad one.
         if _UNDECODED.search(line):
             raise unreadable(f"{name}:{number}", "not UTF-8", "data.line")
