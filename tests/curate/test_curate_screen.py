@@ -64,7 +64,7 @@ def test_labels_that_do_not(target, reason):
 )
 def test_new_labels_are_of_the_known_type(labels, target, reason):
     assert why("hi", target, labels=labels) == reason
-    assert why("hi", target, labels=iter(labels)) == reason
+    assert why("hi", target, labels=set(labels)) == reason
 
 
 def test_without_known_labels_the_first_row_that_stays_sets_the_type():
@@ -73,7 +73,7 @@ def test_without_known_labels_the_first_row_that_stays_sets_the_type():
     assert [row.id for row in result.kept] == ["2", "4"]
 
 
-@pytest.mark.parametrize("text", ["hi", " a ", "a" * MAX_TEXT, "😀", "\0"])
+@pytest.mark.parametrize("text", ["hi", " a ", "a" * MAX_TEXT, "😀", "a few\0 words in it"])
 def test_texts_that_pass(text):
     assert why(text) is None
 

@@ -28,6 +28,18 @@ class Screened:
 
 
 @dataclass(frozen=True, slots=True)
+class Curated:
+    """Rows that could be learned were looked at: how many there were, and why some are not learned this time."""
+
+    rows: int
+    reasons: dict[str, int]
+
+    def __str__(self) -> str:
+        left_out = "; ".join(f"{count} left out: {reason}" for reason, count in self.reasons.items())
+        return f"{self.rows} rows to learn from" + (f"; {left_out}" if left_out else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """Features of some rows are computed (the one forward pass over new data)."""
 
@@ -93,4 +105,4 @@ class Finished:
         return f"{self.update.verdict}: {self.update.reason}"
 
 
-Event = Screened | Encoded | Epoch | Trained | Rebuilt | Stored | Finished
+Event = Screened | Curated | Encoded | Epoch | Trained | Rebuilt | Stored | Finished

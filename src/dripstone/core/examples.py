@@ -37,6 +37,8 @@ class Example:
         A named subset on which the gate watches for harm.
     origin : str
         Where the row was read, for messages: ``"day-1.jsonl:17"``.
+    factor : float
+        What curation multiplies the weight by in training.
 
     Examples
     --------
@@ -52,6 +54,12 @@ class Example:
     time: str | None = None
     slice: str | None = None
     origin: str = ""
+    factor: float = 1.0
+
+    @property
+    def training_weight(self) -> float:
+        """What the row counts in training: the user's weight, and what curation made of it."""
+        return self.weight * self.factor
 
 
 def content_id(inputs: Inputs) -> str:

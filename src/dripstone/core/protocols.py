@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -45,6 +46,8 @@ class Preprocess(Protocol):
     kind: str  # "text" or "array"
     accepted: Sequence[tuple[int, ...]]  # shapes that an array may have; none: all rows have that of the first
     default_column: str  # the column that inputs stand in unless the user names another
+    picture: tuple[int, ...] | None  # (channels, height, width) of a row; None where it is no picture
+    mask_token: str | None  # what stands for a hidden word in a text; None where there is nothing
 
     def fit(self, inputs: Sequence[Inputs]) -> None:
         """Learn from the first stage's rows; later calls do nothing."""
@@ -53,6 +56,20 @@ class Preprocess(Protocol):
     def collate(self, inputs: Sequence[Inputs]) -> dict[str, torch.Tensor] | torch.Tensor:
         """Rows to a batch."""
         ...
+
+
+class Prune(Protocol):
+    """Which rows an epoch learns."""
+
+    def choose(
+        self, rows: torch.Tensor, losses: torch.Tensor, epoch: int, epochs: int, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of [rows] indices, by the latest losses of all rows, those that are learned, and the factor of each."""
+        ...
+
+
+Change = Callable[[Sequence[Inputs], np.random.Generator], list[Inputs]]
+"""Augmentation: what the loop sees of a batch's rows this time."""
 
 
 class Model(Protocol):

@@ -153,6 +153,21 @@ class Look(msgspec.Struct, frozen=True):
     labels: int
 
 
+class Schema(msgspec.Struct, frozen=True):
+    """What the rows of the first stage looked like.
+
+    ``rows`` is how many there were, ``longest`` the characters of the longest text. ``low`` and ``high`` are the bounds
+    of an array's columns, or one for all of its values; empty for texts. ``apart`` is the usual distance of an array to
+    the nearest other one, in units of what the columns span; 0 where nobody asked.
+    """
+
+    rows: int
+    longest: int = 0
+    low: list[float] = []
+    high: list[float] = []
+    apart: float = 0.0
+
+
 class Update(msgspec.Struct, frozen=True):
     """The report of one update: what ``dripstone update --format json`` prints.
 

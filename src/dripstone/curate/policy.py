@@ -1,42 +1,96 @@
-"""The text form of a curation policy: ``screen+replay:2000``."""
+"""The text form of a curation policy: ``screen+dedupe+noise+replay:2000``."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import Any
 
 from dripstone.core.errors import UsageError
+from dripstone.curate.augment import Augment
+from dripstone.curate.dedupe import Dedupe
+from dripstone.curate.noise import Noise
+from dripstone.curate.prune import Prune
+from dripstone.curate.replay import Replay
+from dripstone.curate.screen import Screen
+from dripstone.curate.weight import Weight
+
+POLICIES: dict[str, Any] = {
+    "screen": Screen,
+    "dedupe": Dedupe,
+    "noise": Noise,
+    "weight": Weight,
+    "prune": Prune,
+    "augment": Augment,
+    "replay": Replay,
+}
+"""By name: a frozen dataclass with ``parse``, which reads what follows the name, and ``FORMS``, how it is written."""
+
+
+NO_REPLAY = Replay(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What curation does: ``replay`` is how many trained rows are remembered for the loop, 0 for none.
+    """What curation does; None for what it does not.
+
+    ``rows`` are those of ``noise`` and ``weight`` that act, in the order in which they were written: each sees what the
+    one before has left.
 
     Examples
     --------
-    >>> parse_policy("screen+replay:500")
-    Policy(replay=500)
+    >>> policy = parse_policy("screen+noise+replay:500")
+    >>> policy.replay, policy.noise, policy.dedupe
+    (Replay(capacity=500, law='reservoir'), Noise(weigh=False), None)
+    >>> str(policy)
+    'screen+noise+replay:500'
     """
 
-    replay: int
+    text: str
+    screen: Screen
+    dedupe: Dedupe | None = None
+    noise: Noise | None = None
+    weight: Weight | None = None
+    prune: Prune | None = None
+    augment: Augment | None = None
+    replay: Replay = NO_REPLAY
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def rows(self) -> tuple[Noise | Weight, ...]:
+        """The policies that act on rows whose features are known, in order."""
+        names = [part.partition(":")[0] for part in self.text.split("+")]
+        return tuple(getattr(self, name) for name in names if name in ("noise", "weight"))
 
 
 def parse_policy(text: str) -> Policy:
-    """Read policies joined by ``+``. ``screen`` must come first: nothing trains on rows that were not screened.
+    """Read policies joined by ``+``, each with what it takes after a colon.
+
+    ``screen`` comes first: nothing is learned from rows that were not screened. Then duplicates are left out, before
+    anything is computed of them; ``noise`` and ``weight`` act on the features, in the order in which they are written;
+    ``prune`` and ``augment`` act in the loop, ``replay`` after it.
 
     Raises
     ------
     UsageError
-        If a policy is not known or named twice, or screening does not come first.
+        If a policy is not known, two of them exclude each other, or screening does not come first.
     """
-    names = [part.strip() for part in text.split("+")]
-    if names[0] != "screen":
+    parts = [part.strip() for part in text.split("+")]
+    if parts[0].partition(":")[0] != "screen":
         raise UsageError(f"curation {text!r} does not start with screen", remedy="write screen+replay:2000")
-    if len(names) == 1:
-        return Policy(replay=0)
-    if len(names) > 2:
-        raise UsageError(f"curation {text!r} names too many policies", remedy="write screen+replay:2000")
-    replay = re.fullmatch(r"replay:([0-9]{1,9})", names[1])
-    if replay is None:
-        raise UsageError(f"there is no curation policy {names[1]!r}", remedy="use screen or replay:N")
-    return Policy(int(replay[1]))
+    found: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    for part in parts:
+        name, _, rest = part.partition(":")
+        kind = POLICIES.get(name)
+        made = kind.parse(rest.split(":") if ":" in part else []) if kind else None
+        if made is None:
+            forms = kind.FORMS if kind else POLICIES
+            raise UsageError(f"there is no curation policy {part!r}", remedy=f"use {', '.join(forms)}")
+        if name in found:
+            raise UsageError(
+                f"{written[name]} and {part} exclude each other in curation {text!r}", remedy=f"name {name} once"
+            )
+        found[name], written[name] = made, part
+    return Policy("+".join(parts), **found)

@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from dripstone.core.examples import Example, Inputs, Label
+from dripstone.core.records import Schema
+from dripstone.curate.schema import oddity
 
 MAX_TEXT = 1_000_000
 MAX_LABEL = 200
+
+UNREADABLE = 0.1
+"""Share of a text's characters that may be control characters, or stand for bytes that could not be read."""
+
+_UNREADABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """The policy ``screen``. With ``known``, rows of labels that the model does not know are rejected, if it knows any.
+
+    Examples
+    --------
+    >>> Screen.parse([]), str(Screen.parse(["known"]))
+    (Screen(known=False), 'screen:known')
+    """
+
+    FORMS: ClassVar[tuple[str, ...]] = ("screen", "screen:known")
+
+    known: bool = False
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Screen | None:
+        """The policy from the words after its name; None if they mean nothing."""
+        return cls(bool(words)) if list(words) in ([], ["known"]) else None
+
+    def __str__(self) -> str:
+        return "screen:known" if self.known else "screen"
 
 
 @dataclass(slots=True)
@@ -30,7 +62,13 @@ class Screened:
 
 
 def screen(
-    examples: Iterable[Example], *, kind: str, shapes: Sequence[tuple[int, ...]] = (), labels: Iterable[Label] = ()
+    examples: Iterable[Example],
+    *,
+    kind: str,
+    shapes: Sequence[tuple[int, ...]] = (),
+    labels: Collection[Label] = (),
+    schema: Schema | None = None,
+    known: bool = False,
 ) -> Screened:
     """Part the rows that a model can learn from, from those that it cannot.
 
@@ -42,8 +80,12 @@ def screen(
         ``"text"`` or ``"array"``: what the model takes.
     shapes : sequence of tuple of int
         Shapes that an array may have; none means that the first row that stays sets it.
-    labels : iterable of str or int
+    labels : collection of str or int
         Labels known so far; new ones must be of their type. With none, the first row that stays sets it.
+    schema : Schema, optional
+        Bounds of what may come.
+    known : bool
+        Reject rows of other labels than these, if there are any.
 
     Examples
     --------
@@ -53,9 +95,14 @@ def screen(
     """
     result = Screened()
     label_type = next(map(_label_type, labels), None)
+    allowed = set(labels) if known and labels else None
     for example in examples:
         reason = (
-            inputs_reason(example.inputs, kind, shapes) or _label_reason(example, label_type) or _weight_reason(example)
+            inputs_reason(example.inputs, kind, shapes)
+            or _oddity(example.inputs, schema)
+            or _label_reason(example, label_type)
+            or _unknown_reason(example, allowed)
+            or _weight_reason(example)
         )
         if reason:
             result.rejected.append((example, reason))
@@ -121,6 +168,19 @@ def _label_reason(example: Example, label_type: type | None) -> str | None:
         kind, known = ("a string", "integers") if label_type is int else ("an integer", "strings")
         return f"the label is {kind} where this model's labels are {known}"
     return None
+
+
+def _oddity(inputs: Inputs, schema: Schema | None) -> str | None:
+    """Why nobody should learn from inputs that a model could take."""
+    if isinstance(inputs, str) and len(_UNREADABLE.findall(inputs)) > UNREADABLE * len(inputs):
+        return "the text is not readable: control characters, or bytes in another encoding"
+    return oddity(inputs, schema) if schema else None
+
+
+def _unknown_reason(example: Example, allowed: Collection[Label] | None) -> str | None:
+    if allowed is None or example.target in allowed:
+        return None
+    return "the label is not one that the model knows (screen:known)"
 
 
 def _weight_reason(example: Example) -> str | None:

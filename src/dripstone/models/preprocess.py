@@ -13,6 +13,9 @@ from torch import nn
 from dripstone.core.errors import DataError, ModelError, UsageError
 from dripstone.core.examples import Inputs
 
+MASKS = ("[MASK]", "<mask>")
+"""How tokenizers write the token for a hidden word."""
+
 _TOKENIZER_BYTES = 64 * 2**20
 _MAX_DIMENSIONS = 8
 _TINY = float(np.finfo(np.float32).tiny)
@@ -49,10 +52,12 @@ class Text(nn.Module):
     default_column = "text"
     kind = "text"
     accepted: Sequence[tuple[int, ...]] = ()
+    picture = None
 
     def __init__(self, tokenizer_json: bytes, max_length: int) -> None:
         super().__init__()
         self.tokenizer = _Tokenizer(tokenizer_json, max_length)
+        self.mask_token = self.tokenizer.mask_token
 
     def fit(self, inputs: Sequence[Inputs]) -> None:
         """Nothing to learn."""
@@ -82,6 +87,7 @@ class _Tokenizer:
         tokenizer.enable_truncation(max_length)
         tokenizer.enable_padding(direction="right", pad_id=padding["pad_id"], pad_token=padding["pad_token"])
         self._tokenizer = tokenizer
+        self.mask_token = next((token for token in MASKS if tokenizer.token_to_id(token) is not None), None)
         self._pad_id = padding["pad_id"]
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -154,6 +160,8 @@ class Vector(nn.Module):
 
     default_column = "inputs"
     kind = "array"
+    picture: tuple[int, ...] | None = None
+    mask_token = None
     shift: torch.Tensor
     scale: torch.Tensor
     fitted: torch.Tensor
@@ -210,6 +218,8 @@ class Image(nn.Module):
 
     default_column = "inputs"
     kind = "array"
+    picture: tuple[int, ...] | None = None
+    mask_token = None
     shift: torch.Tensor
     scale: torch.Tensor
     fitted: torch.Tensor
@@ -221,6 +231,7 @@ class Image(nn.Module):
                 f"{tuple(shape)} is no shape of a picture", remedy="give (height, width) or (channels, height, width)"
             )
         self.shape: tuple[int, ...] = (1, *shape) if len(shape) == 2 else tuple(shape)
+        self.picture = self.shape
         self.accepted = [self.shape, (math.prod(self.shape),)] + ([self.shape[1:]] if self.shape[0] == 1 else [])
         self.register_buffer("shift", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(1.0))
@@ -260,6 +271,8 @@ class Stack(nn.Module):
 
     default_column = "inputs"
     kind = "array"
+    picture: tuple[int, ...] | None = None
+    mask_token = None
     shape: torch.Tensor
 
     def __init__(self) -> None:

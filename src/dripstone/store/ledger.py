@@ -59,6 +59,8 @@ class Array(msgspec.Struct, frozen=True):
 class PageRow(msgspec.Struct, frozen=True):
     """An example as a page keeps it, with its role in the update and, if it was rejected, why.
 
+    ``factor`` is what curation multiplied its weight by in training.
+
     Examples
     --------
     >>> row = PageRow.of(Example("7", "hello", "greet"), "train")
@@ -75,6 +77,7 @@ class PageRow(msgspec.Struct, frozen=True):
     origin: str
     role: Role
     reason: str = ""
+    factor: float = 1.0
 
     @classmethod
     def of(cls, example: Example, role: Role, reason: str = "") -> PageRow:
@@ -90,6 +93,7 @@ class PageRow(msgspec.Struct, frozen=True):
             origin=example.origin,
             role=role,
             reason=reason,
+            factor=example.factor,
         )
 
     def example(self) -> Example:
@@ -102,15 +106,21 @@ class PageRow(msgspec.Struct, frozen=True):
             time=self.time,
             slice=self.slice,
             origin=self.origin,
+            factor=self.factor,
         )
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """A pending row of an earlier page that took part in a later update: its page, its place there, its role now."""
+    """A pending row of an earlier page that took part in a later update: its page, its place there, its role now.
+
+    ``reason`` and ``factor`` are those of a `PageRow`, in that update.
+    """
 
     page: str
     index: int
     role: Role
+    reason: str = ""
+    factor: float = 1.0
 
 
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import msgspec
 import zstandard
 
-from dripstone.core.records import Look
+from dripstone.core.examples import Label
+from dripstone.core.records import Look, Schema
 from dripstone.core.tensors import RawTensor
 from dripstone.store.checks import corrupt, inflate, parse
 from dripstone.store.format import pack_parts, unpack
@@ -16,7 +17,7 @@ from dripstone.store.ledger import MAX_PLAIN_BYTES, PageRow
 MARKS = 4
 """Columns of ``trusted_marks``."""
 
-_STATISTICS, _OPTIMIZER = "statistics/", "optimizer/"
+_STATISTICS, _OPTIMIZER, _PRINTS = "statistics/", "optimizer/", "prints/"
 _LEVEL = 3
 
 
@@ -51,6 +52,12 @@ class TrainingState:
         The state of the optimisers, where it is carried on; it starts anew where a state had to be rebuilt.
     look : Look or None
         What the ladder found when it last looked at the features.
+    schema : Schema or None
+        What the rows of the first stage looked like.
+    counts : list of tuple of label and int
+        How many rows of each label were learned.
+    prints : dict of str to RawTensor
+        By which duplicates of the newest rows are recognised.
 
     Examples
     --------
@@ -73,6 +80,9 @@ class TrainingState:
     statistics: dict[str, RawTensor]
     optimizer: dict[str, RawTensor] = field(default_factory=dict)
     look: Look | None = None
+    schema: Schema | None = None
+    counts: list[tuple[Label, int]] = field(default_factory=list)
+    prints: dict[str, RawTensor] = field(default_factory=dict)
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -83,6 +93,8 @@ class _Rows(msgspec.Struct, frozen=True):
     replay_seen: int
     anchor: str
     look: Look | None = None
+    schema: Schema | None = None
+    counts: list[tuple[Label, int]] = []
 
 
 _ROWS = msgspec.msgpack.Decoder(_Rows)
@@ -90,9 +102,7 @@ _ROWS = msgspec.msgpack.Decoder(_Rows)
 
 def encode_state(state: TrainingState) -> list[bytes | memoryview]:
     """A state as the parts of one safetensors file: the tensors, and everything else as msgpack in tensor ``rows``."""
-    rows = _Rows(
-        state.version, state.backbone, state.trusted, state.replay, state.replay_seen, state.anchor, state.look
-    )
+    rows = _Rows(**{name: getattr(state, name) for name in _Rows.__struct_fields__})
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(msgspec.msgpack.encode(rows))
     tensors = {"rows": RawTensor("U8", (len(packed),), packed), "known": state.known}
     if state.trusted_features is not None:
@@ -101,6 +111,7 @@ def encode_state(state: TrainingState) -> list[bytes | memoryview]:
         tensors["trusted_marks"] = state.trusted_marks
     tensors |= {_STATISTICS + name: raw for name, raw in state.statistics.items()}
     tensors |= {_OPTIMIZER + name: raw for name, raw in state.optimizer.items()}
+    tensors |= {_PRINTS + name: raw for name, raw in state.prints.items()}
     return pack_parts(tensors)
 
 
@@ -125,7 +136,7 @@ def decode_state(data: bytes) -> TrainingState:
     marks = tensors.pop("trusted_marks", None)
     if marks is not None and (marks.dtype, marks.shape) != ("F32", (len(rows.trusted), MARKS)):
         raise corrupt(f"a training state has marks {list(marks.shape)} for {len(rows.trusted)} trusted rows")
-    if foreign := [name for name in tensors if not name.startswith((_STATISTICS, _OPTIMIZER))]:
+    if foreign := [name for name in tensors if not name.startswith((_STATISTICS, _OPTIMIZER, _PRINTS))]:
         raise corrupt(f"a training state holds a tensor {foreign[0]!r}")
     return TrainingState(
         version=rows.version,
@@ -140,6 +151,9 @@ def decode_state(data: bytes) -> TrainingState:
         statistics=_under(_STATISTICS, tensors),
         optimizer=_under(_OPTIMIZER, tensors),
         look=rows.look,
+        schema=rows.schema,
+        counts=rows.counts,
+        prints=_under(_PRINTS, tensors),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +19,7 @@ from dripstone.core.config import TrainConfig
 from dripstone.core.devices import device_of, has_bfloat16
 from dripstone.core.errors import DivergedError
 from dripstone.core.events import Epoch
-from dripstone.core.protocols import Model
+from dripstone.core.protocols import Change, Model, Prune
 from dripstone.core.seeding import seeded
 from dripstone.core.tensors import RawTensor
 from dripstone.train.activation_cache import ActivationCache
@@ -44,6 +45,8 @@ def run_loop(
     *,
     cache: ActivationCache | None = None,
     carried: dict[str, RawTensor] | None = None,
+    prune: Prune | None = None,
+    change: Change | None = None,
 ) -> Generator[Epoch, None, dict[str, RawTensor]]:
     """Train the named parameters of a fork in place; yields after each epoch.
 
@@ -65,6 +68,10 @@ def run_loop(
         What the frozen blocks make of the rows; those that it lacks are computed first.
     carried : dict of str to RawTensor, optional
         State of the optimisers of an earlier update, for ``config.step.carry``; what does not fit is left out.
+    prune : Prune, optional
+        Chooses the rows of each epoch. Without it, every epoch learns all.
+    change : Change, optional
+        What each batch's inputs become before they are learned; a cache has no part in it then.
 
     Returns
     -------
@@ -94,14 +101,16 @@ def run_loop(
     generator = torch.Generator().manual_seed(config.seed)
     learned, watched = _part(rows, config, generator)
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    named = _prepare(model, set(names), alone=_smallest_batch(len(learned), config.batch_size) == 1)
+    # How many rows a pruned epoch has is not known yet, and of an odd number one is left over from batches of two.
+    alone = _smallest_batch(len(learned), config.batch_size) == 1 or (prune is not None and config.batch_size == 2)
+    named = _prepare(model, set(names), alone=alone)
     try:
-        loop = _Loop(model, named, rows, config, generator, cache)
+        loop = _Loop(model, named, rows, config, generator, None if change else cache, prune, change)
         if carried and config.step.carry:
             load_state(loop.optimizers, named, carried)
         best = _Best(model, named, Patience(config.stop))
         for epoch in range(1, config.stop.epochs + 1):
-            loss = loop.run_epoch(learned)
+            loss = loop.run_epoch(learned, epoch)
             _check(loss, named, epoch)
             yield Epoch(selection, epoch, config.stop.epochs, loss)
             if len(watched):
@@ -127,10 +136,15 @@ class _Loop:
     config: TrainConfig
     generator: torch.Generator
     cache: ActivationCache | None
+    prune: Prune | None
+    change: Change | None
     optimizers: list[torch.optim.Optimizer] = field(init=False)
     row_terms: RowTerms = field(init=False)
     parameter_terms: ParameterTerms = field(init=False)
     weights: torch.Tensor = field(init=False)
+    factors: torch.Tensor = field(init=False)
+    losses: torch.Tensor = field(init=False)
+    draw: np.random.Generator = field(init=False)
     stopwatch: Stopwatch = field(init=False)
     device: torch.device = field(init=False)
     halves: bool = field(init=False)
@@ -142,14 +156,21 @@ class _Loop:
         self.optimizers = make_optimizers(self.named, self.config)
         self.row_terms, self.parameter_terms = make_terms(self.model, self.named, self.rows, self.config.retain)
         self.weights = self.rows.relative_weights()
+        self.factors = torch.ones(len(self.weights), dtype=torch.float64)
+        self.losses = torch.full((len(self.weights),), math.nan, dtype=torch.float64)
+        self.draw = np.random.default_rng(self.config.seed)
         self.stopwatch = Stopwatch(self.config.stop)
 
-    def run_epoch(self, learned: torch.Tensor) -> float:
+    def run_epoch(self, learned: torch.Tensor, epoch: int) -> float:
         """One pass; returns the weighted mean of the loss. Dropout draws from a generator that nobody else moves."""
+        epochs = self.config.stop.epochs
+        if self.prune is not None:
+            learned, factors = self.prune.choose(learned, self.losses, epoch, epochs, self.config.seed)
+            self.factors[learned] = factors
         batches = make_batches(self.rows.inputs, learned, self.config.batch_size, self.generator)
         accumulate = self.config.step.accumulate
         groups = [batches[start : start + accumulate] for start in range(0, len(batches), accumulate)]
-        planned = self.config.stop.epochs * len(groups)
+        planned = self.steps + (epochs - epoch + 1) * len(groups)
         total, seen = 0.0, 0
         seed = int(torch.randint(2**62, (), generator=self.generator))
         with seeded(seed, self.device):
@@ -180,7 +201,7 @@ class _Loop:
         return total * count
 
     def _loss(self, index: torch.Tensor) -> torch.Tensor:
-        logits = self._logits(index)
+        logits = self._logits(index, self.change)
         loss = self._cross_entropy(logits, index)
         for row_term in self.row_terms:
             loss = loss + row_term.loss(logits, index)
@@ -190,13 +211,17 @@ class _Loop:
 
     def _cross_entropy(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         losses = nn.functional.cross_entropy(logits, self.rows.targets[index].to(logits.device), reduction="none")
-        return (losses * self.weights[index].to(losses)).mean()
+        if self.prune is not None:
+            self.losses[index] = losses.detach().to(self.losses)
+        return (losses * (self.weights * self.factors)[index].to(losses)).mean()
 
-    def _logits(self, index: torch.Tensor) -> torch.Tensor:
+    def _logits(self, index: torch.Tensor, change: Change | None = None) -> torch.Tensor:
         model: Model = self.model  # type: ignore[assignment]
         if self.rows.features is not None:
             return model.head(self.rows.features[index].to(self.device))
         inputs = [self.rows.inputs[i] for i in index.tolist()]
+        if change is not None:
+            inputs = change(inputs, self.draw)
         batch = model.collate(inputs)
         with self.cache.replaying(inputs, batch) if self.cache else nullcontext(), self._half_precision():
             features = model.features(batch)

@@ -30,8 +30,9 @@ class BatchRow:
     """A row that takes part in an update.
 
     ``origin`` is the ledger page and index it was carried over from, if any, ``since`` the log entry it waits from;
-    ``admitted`` and ``heard`` are those of the pending row. A ``quarantined`` row takes no part, a ``disputed`` one has
-    taken part and must not wait for the next update; each says why.
+    ``admitted`` and ``heard`` are those of the pending row. A ``quarantined`` row takes no part, one that is
+    ``left_out`` is not learned this time, a ``disputed`` one has taken part and must not wait for the next update; each
+    says why.
     """
 
     example: Example
@@ -41,7 +42,13 @@ class BatchRow:
     origin: Place | None = None
     since: int | None = None
     quarantined: str | None = None
+    left_out: str | None = None
     disputed: str | None = None
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether the candidate is trained on the row, or judged by it."""
+        return self.quarantined is None and self.left_out is None
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +73,7 @@ class Batch:
 
     def corrected(self) -> set[str]:
         """Ids whose learned row this batch replaces; a correction that is set aside replaces nothing."""
-        return {row.example.id for row in self.rows if row.quarantined is None} & self.corrections
+        return {row.example.id for row in self.rows if row.takes_part} & self.corrections
 
     def arrived(self) -> set[str]:
         """Ids of the rows that came with this batch."""
@@ -78,7 +85,7 @@ class Batch:
 
     def places(self, *, held_out: bool) -> list[int]:
         """Where in ``rows`` those stand that are not set aside: to judge by, or to learn from."""
-        return [index for index, row in enumerate(self.rows) if row.held_out == held_out and row.quarantined is None]
+        return [index for index, row in enumerate(self.rows) if row.held_out == held_out and row.takes_part]
 
     def training(self) -> list[Example]:
         """Rows to learn from."""
@@ -90,7 +97,7 @@ class Batch:
 
     def admitted(self) -> int:
         """How many rows take part because a person said that they make sense."""
-        return sum(row.admitted and row.quarantined is None for row in self.rows)
+        return sum(row.admitted and row.takes_part for row in self.rows)
 
     def has_news(self) -> bool:
         """Whether any row came with this batch, or was admitted by a person since the last one."""
@@ -108,8 +115,9 @@ class Batch:
         """Hash of the rows that shape or judge the candidate."""
         digest = hashlib.sha256()
         for row in self.rows:
-            if row.quarantined is None:
-                digest.update(f"{row.example.id}\0{row.example.target!r}\0{row.example.weight!r}\0".encode())
+            if row.takes_part:
+                weight = row.example.training_weight
+                digest.update(f"{row.example.id}\0{row.example.target!r}\0{weight!r}\0".encode())
                 digest.update(b"h" if row.held_out else b"t")
         return digest.hexdigest()
 

@@ -25,9 +25,11 @@ MAX_KEPT_BYTES = 2**26
 
 def make_page(batch: Batch, parent: str | None, candidate: str | None) -> Page:
     """The ledger page of an update: its new rows in full, carried rows by reference, known rows not again."""
-    rows = [PageRow.of(row.example, _role(row), row.quarantined or "") for row in batch.rows if row.origin is None]
+    rows = [PageRow.of(row.example, _role(row), _why(row)) for row in batch.rows if row.origin is None]
     rows += [PageRow.of(_storable(row), "rejected", why) for row, why in batch.rejected if why not in (KNOWN, PENDING)]
-    carried = [Carried(*row.origin, _role(row)) for row in batch.rows if row.origin is not None]
+    carried = [
+        Carried(*row.origin, _role(row), _why(row), row.example.factor) for row in batch.rows if row.origin is not None
+    ]
     return Page(parent, candidate, rows, carried)
 
 
@@ -59,7 +61,13 @@ def _bounded(array: np.ndarray) -> np.ndarray:
 def _role(row: BatchRow) -> Role:
     if row.quarantined is not None:
         return "quarantined"
+    if row.left_out is not None:
+        return "rejected"
     return "held_out" if row.held_out else "train"
+
+
+def _why(row: BatchRow) -> str:
+    return row.quarantined or row.left_out or ""
 
 
 def settle(
@@ -107,7 +115,7 @@ def settle(
         if row.quarantined is not None or row.disputed is not None or refused:
             aside.append((row, place, row.quarantined or row.disputed or reason))
         elif verdict != "promoted":
-            kept = PageRow.of(row.example, _role(row))
+            kept = PageRow.of(replace(row.example, factor=1.0), "held_out" if row.held_out else "train")
             pending.append(PendingRow(*place, row.since or number, kept, row.admitted, heard=not keep_rows))
     ids = {row.example.id for row, _, _ in aside}
     restored = [item for item in batch.replaced if item.row.id in ids]
@@ -171,7 +179,7 @@ def count_rows(batch: Batch, book: Book, trained: int, replayed: int, dropped: i
     """The counts that an update reports; ``book`` is the one after the verdict."""
     return ExampleCounts(
         received=batch.received,
-        rejected=len(batch.rejected),
+        rejected=len(batch.rejected) + sum(row.left_out is not None for row in batch.rows),
         trained=trained,
         replayed=replayed,
         held_out=len(batch.fresh()),

@@ -18,7 +18,7 @@ from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Parameters, Rung
 from dripstone.core.tensors import RawTensor
-from dripstone.curate.policy import parse_policy
+from dripstone.curate.policy import Policy, parse_policy
 from dripstone.models.head import FIT_ROWS
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.tasks.classification import Classification
@@ -146,14 +146,29 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
         )
     if selection.method != RIDGE:
         check_optimizer(selection.method or optimizer)
+    policy = parse_policy(config.curate.policy)
+    _check_loop_policies(policy, selection, champion.model)
     retain = config.train.retain
-    if (retain.ewc or retain.derpp) and not parse_policy(config.curate.policy).replay:
+    if (retain.ewc or retain.derpp) and not policy.replay.capacity:
         raise UsageError(
             "train.retain.ewc and train.retain.derpp hold what replayed rows say, and no rows are remembered",
             remedy="set curate.policy to screen+replay:2000, or use train.retain.distill or l2",
             kind="usage.retain",
         )
     return selection
+
+
+def _check_loop_policies(policy: Policy, selection: Selection, model: Model) -> None:
+    """Refuse policies of the loop where there is none, instead of passing them over."""
+    for named in (policy.prune, policy.augment):
+        if named and (selection.method == RIDGE or selection.name == LADDER):
+            raise UsageError(
+                f"{named} acts in the epochs of the loop, and {selection} learns in closed form",
+                remedy="use a selection that trains in the loop, as suffix:1, or leave the policy out",
+                kind="usage.curate",
+            )
+    if policy.augment:
+        policy.augment.fit(model.preprocess)
 
 
 def encode_batch(
@@ -199,12 +214,17 @@ def make_lesson(
         rows=rows,
         known=None if encoding.features is None else encoding.of(batch.places(held_out=False)),
         targets=torch.from_numpy(task.encode([row.target for row in rows])),
-        weights=torch.tensor([row.weight for row in rows], dtype=torch.float64),
+        weights=training_weights(rows),
         replay=replay,
         statistics=statistics,
         config=config,
         carried=carried or {},
     )
+
+
+def training_weights(rows: Sequence[Example]) -> torch.Tensor:
+    """What rows count in training, [rows] float64."""
+    return torch.tensor([row.training_weight for row in rows], dtype=torch.float64)
 
 
 def train_candidate(lesson: Lesson, selection: Selection) -> Generator[Event, None, Candidate]:
@@ -277,12 +297,13 @@ def _loop(
     retain = train.retain
     head_only = selection.name == "head"
     old_logits = bool(lesson.champion.task.labels) and bool(retain.distill or retain.derpp)
-    features = _all_features(lesson) if head_only or old_logits else None
+    fixed = head_only and not parse_policy(lesson.config.curate.policy).augment
+    features = _all_features(lesson) if fixed or old_logits else None
     rows = Rows(
         inputs=[row.inputs for row in [*lesson.rows, *lesson.replay]],
         targets=torch.cat([lesson.targets, torch.from_numpy(lesson.task.encode([r.target for r in lesson.replay]))]),
-        weights=torch.cat([lesson.weights, torch.tensor([r.weight for r in lesson.replay], dtype=torch.float64)]),
-        features=features if head_only else None,
+        weights=torch.cat([lesson.weights, training_weights(lesson.replay)]),
+        features=features if fixed else None,
         replayed=torch.arange(len(lesson.rows) + len(lesson.replay)) >= len(lesson.rows),
         known=len(lesson.champion.task.labels),
         champion_logits=head_logits(lesson.champion.model, features) if old_logits and features is not None else None,
@@ -292,7 +313,20 @@ def _loop(
         cache.attach(model)
     config = msgspec.structs.replace(train, optimizer=selection.method)
     module: nn.Module = model  # type: ignore[assignment]
-    return (yield from run_loop(module, names, rows, config, str(selection), cache=cache, carried=lesson.carried))
+    policy = parse_policy(lesson.config.curate.policy)
+    return (
+        yield from run_loop(
+            module,
+            names,
+            rows,
+            config,
+            str(selection),
+            cache=cache,
+            carried=lesson.carried,
+            prune=policy.prune,
+            change=policy.augment.fit(model.preprocess) if policy.augment else None,
+        )
+    )
 
 
 def _all_features(lesson: Lesson) -> torch.Tensor:

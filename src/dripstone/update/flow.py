@@ -16,7 +16,7 @@ from dripstone.core.errors import DivergedError, RaceLostError
 from dripstone.core.events import Event
 from dripstone.core.examples import Example
 from dripstone.core.records import count
-from dripstone.curate.policy import parse_policy
+from dripstone.curate.policy import Policy, parse_policy
 from dripstone.curate.screen import Screened, screen
 from dripstone.gate import reasons
 from dripstone.select.selection import LADDER, RIDGE, Selection
@@ -30,6 +30,7 @@ from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
 from dripstone.update.candidate import Candidate, choose_selection, encode_batch, make_lesson, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
+from dripstone.update.curation import curate, leave_out_duplicates
 from dripstone.update.ladder import backbone_names, climb, tunes_first
 from dripstone.update.meter import Meter
 from dripstone.update.sense import ask_champion, dispute, find_alike, find_nonsense, is_contested, set_aside_new_labels
@@ -89,8 +90,8 @@ def _run(
     repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example], start: Start
 ) -> Iterator[Event]:
     selection = choose_selection(config, champion)
-    parse_policy(config.curate.policy)  # a word that is not known is an error, also where nothing comes of it
-    screened, start.held_out_file = _screen(champion, arrived, start)
+    policy = parse_policy(config.curate.policy)  # a word that is not known is an error, also where nothing comes of it
+    screened, start.held_out_file = _screen(champion, arrived, start, policy)
     kept = len(screened.kept) + len(start.held_out_file)
     yield events.Screened(kept + len(screened.rejected), kept, screened.reasons())
     check_share(start.book, config.gate.holdout)
@@ -103,6 +104,7 @@ def _run(
         share=config.gate.holdout,
         held_out_file=start.held_out_file,
     )
+    leave_out_duplicates(batch, policy, start.state)
     if not (batch.has_news() or (start.retry and batch.rows)):
         outcome = _nothing_to_learn(batch)
     elif not batch.training() and not champion.task.labels:
@@ -121,16 +123,19 @@ def _with_notes(outcome: Outcome, batch: Batch) -> str:
     return "; besides, ".join([outcome.reason, "; ".join(notes)]) if notes else outcome.reason
 
 
-def _screen(champion: Champion, arrived: Iterable[Example], start: Start) -> tuple[Screened, list[Example]]:
+def _screen(
+    champion: Champion, arrived: Iterable[Example], start: Start, policy: Policy
+) -> tuple[Screened, list[Example]]:
     """The new rows, and what is kept of those that are held out whatever their hash."""
     preprocess = champion.model.preprocess
     waiting = [item.row for item in start.book.pending]
     labels = champion.task.labels or [row.target for row in waiting if row.target is not None]
     # A model that takes any shape takes one shape for life: that of the rows it was trained on.
     shapes = preprocess.accepted or _shapes([*start.state.replay[:1], *start.state.trusted[:1], *waiting[:1]])
-    screened = screen(arrived, kind=preprocess.kind, shapes=shapes, labels=labels)
+    schema, known = start.state.schema, policy.screen.known and bool(champion.task.labels)
+    screened = screen(arrived, kind=preprocess.kind, shapes=shapes, labels=labels, schema=schema, known=known)
     labels = labels or [row.target for row in screened.kept if row.target is not None]
-    held_out = screen(start.held_out_file, kind=preprocess.kind, shapes=shapes, labels=labels)
+    held_out = screen(start.held_out_file, kind=preprocess.kind, shapes=shapes, labels=labels, schema=schema)
     screened.rejected += held_out.rejected
     return screened, held_out.kept
 
@@ -155,6 +160,7 @@ def _learn(
     encoding = yield from encode_batch(champion, batch, trains, whole=not tunes_first(selection, champion, batch))
     attempt = Attempt(repository, config, champion, selection, batch, encoding, start)
     if not attempt.asks:
+        yield from curate(champion, batch, encoding, config, start.state)
         return (yield from _contend(attempt))
     with start.meter.gate():
         opinion = ask_champion(champion, batch, encoding, start.state)
@@ -167,6 +173,7 @@ def _learn(
     with start.meter.gate():
         batch.alike = find_alike(champion, batch, opinion, start.state)
         batch.contested = is_contested(batch, opinion)
+    yield from curate(champion, batch, encoding, config, start.state)
     outcome = yield from _contend(attempt)
     in_need_of_proof = batch.contested and config.gate.mode == "steady"
     if outcome.verdict == "undecided" and (in_need_of_proof or not outcome.gained()):
@@ -178,11 +185,21 @@ def _only_held_out() -> Outcome:
     return Outcome("undecided", "every row so far is held out for judging; send more labelled rows")
 
 
+def _all_left_out(batch: Batch) -> Outcome | None:
+    """Where curation has left out every row that could be learned: they wait, and are looked at again with the next."""
+    reasons = [row.left_out for row in batch.rows if row.left_out is not None]
+    if not reasons:
+        return None
+    return Outcome("undecided", f"all {len(reasons)} rows to learn from were left out; {reasons[0]}")
+
+
 def _contend(attempt: Attempt) -> Generator[Event, None, Outcome]:
     """Train and try a candidate, again without new labels that make no sense, until the gate has judged one."""
     batch, start = attempt.batch, attempt.start
     if not batch.training() and not batch.notes:
-        return _only_held_out()
+        return _all_left_out(batch) or _only_held_out()
+    if not any(row.training_weight > 0 for row in batch.training()):
+        return Outcome("undecided", "every row to learn from has weight 0; give some of them a weight above 0")
     whole = start.state
     try:
         while batch.training():

@@ -39,6 +39,7 @@ from dripstone.update.candidate import (
     count_parameters,
     solve_head,
     train_candidate,
+    training_weights,
 )
 from dripstone.update.champion import Champion
 from dripstone.update.training_state import fresh_statistics, trained_rows
@@ -172,7 +173,7 @@ def _rows_to_try(lesson: Lesson) -> tuple[Lesson, Lesson]:
         rows=[*lesson.rows, *lesson.replay],
         known=None,
         targets=torch.cat([lesson.targets, remembered]),
-        weights=torch.cat([lesson.weights, torch.tensor([row.weight for row in lesson.replay], dtype=torch.float64)]),
+        weights=torch.cat([lesson.weights, training_weights(lesson.replay)]),
     )
     chosen = evenly(everything.targets, TUNED_ROWS * TRIED // (TRIED - 1), lesson.config.train.seed)
     held = (torch.arange(len(chosen)) % TRIED == 0)[chosen.argsort()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import msgspec
+
 from dripstone.core.errors import StoreError
 from dripstone.core.records import Certificate, LogEntry, Look
 from dripstone.store.ledger import Book, PageRow
@@ -53,7 +55,10 @@ def learned_rows(repository: Repository, digest: str) -> list[PageRow]:
     page = repository.read_page(digest)
     carried = [item for item in page.carried if item.role in LEARNED_ROLES]
     origins = read_rows(repository, [(item.page, item.index) for item in carried])
-    rows = [PageRow.of(row.example(), item.role) for row, item in zip(origins, carried, strict=True)]
+    rows = [
+        msgspec.structs.replace(row, role=item.role, reason=item.reason, factor=item.factor)
+        for row, item in zip(origins, carried, strict=True)
+    ]
     return rows + [row for row in page.rows if row.role in LEARNED_ROLES]
 
 

@@ -21,8 +21,6 @@ from dripstone.core.examples import Label
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Manifest
 from dripstone.core.tensors import RawTensor
-from dripstone.curate.policy import parse_policy
-from dripstone.curate.replay import remember
 from dripstone.gate.answers import Marks
 from dripstone.gate.trusted import keep_trusted
 from dripstone.store.ledger import PageRow
@@ -34,6 +32,7 @@ from dripstone.train.statistics import Statistics, add_rows, fits, no_rows, read
 from dripstone.update.bookkeeping import affordable
 from dripstone.update.known import known_rows, merge_known
 from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, look_of, page_rows
+from dripstone.update.memory import Memory, advance_memory, as_fields, memory_of
 
 PORTION = 4096
 """Rows whose inputs are in memory at a time when statistics are rebuilt."""
@@ -91,20 +90,18 @@ def _is_sound(state: TrainingState, model: Model) -> bool:
 
 def _rebuild(repository: Repository, config: Config, version: str, anchor: str, model: Model) -> TrainingState:
     trusted: list[PageRow] = []
-    memory: list[PageRow] = []
-    seen = 0
+    memory = Memory()
     known = np.empty((0, 2), dtype=np.int64)
     for page, cap in zip(*pages_and_caps(repository, version, config.gate.trusted), strict=True):
-        again = {row.id for row in page}
         trusted = join_trusted(trusted, page, cap)
-        memory = [row for row in memory if row.id not in again]
-        memory, seen = _remember(memory, seen, [row for row in page if row.role == "train"], config)
+        learned, judging = ([row for row in page if row.role == role] for role in ("train", "held_out"))
+        memory = advance_memory(memory, learned, judging, config, repository.holdout_key, model)
         known = merge_known(known, known_rows(page))
     features = features_of(model, [row.example().inputs for row in trusted])
     state = state_of_trusted(repository, version, anchor, model, trusted, features)
     known_raw = to_raw(torch.from_numpy(known.reshape(-1)))
     look = look_of(repository, version)
-    return replace(state, replay=memory, replay_seen=seen, known=known_raw, look=look)
+    return replace(state, known=known_raw, look=look, **as_fields(memory))
 
 
 def state_of_trusted(
@@ -179,13 +176,6 @@ def _stay_trusted(rows: Sequence[PageRow], cap: int) -> list[int]:
     return keep_trusted([row.target for row in rows], affordable(cap, rows))  # type: ignore[misc]
 
 
-def _remember(
-    memory: Sequence[PageRow], seen: int, rows: Sequence[PageRow], config: Config
-) -> tuple[list[PageRow], int]:
-    capacity = affordable(parse_policy(config.curate.policy).replay, [*memory, *rows])
-    return remember(memory, seen, rows, capacity, config.train.seed)
-
-
 def statistics_of(
     repository: Repository, state: TrainingState, model: Model, task: Classification, *, without: Iterable[str] = ()
 ) -> Statistics:
@@ -225,7 +215,7 @@ def _with_rows(
             model.head,
             features_of(model, [example.inputs for example in examples]),
             torch.from_numpy(task.encode([example.target for example in examples])),
-            sign * torch.tensor([example.weight for example in examples], dtype=torch.float64),
+            sign * torch.tensor([example.training_weight for example in examples], dtype=torch.float64),
         )
     return statistics
 
@@ -273,15 +263,17 @@ def advance(
     *,
     trained: Sequence[PageRow],
     heard: Heard,
+    model: Model,
+    key: bytes,
     statistics: Statistics | None,
     optimizer: dict[str, RawTensor] | None = None,
     look: Look | None = None,
 ) -> TrainingState:
     """The state after a promotion: held-out rows become trusted, trained ones are offered to replay."""
-    memory, seen = _remember(state.replay, state.replay_seen, trained, config)
     stay = _stay_trusted(heard.rows, config.gate.trusted)
     fresh = heard.rows[len(state.trusted) :]
     known = merge_known(known_of(state), known_rows([*trained, *fresh]))
+    memory = advance_memory(memory_of(state), trained, fresh, config, key, model)
     chosen = np.array(stay, dtype=np.int64)
     return TrainingState(
         version=version,
@@ -290,10 +282,9 @@ def advance(
         trusted_features=to_raw(heard.features[torch.from_numpy(chosen)]) if stay else None,
         trusted_marks=marks_to_raw(heard.marks.select(chosen), heard.anchor_marks.select(chosen)) if stay else None,
         anchor=heard.anchor,
-        replay=memory,
-        replay_seen=seen,
         known=to_raw(torch.from_numpy(known.reshape(-1))),
         statistics={} if statistics is None else statistics.to_raw(),
         optimizer=optimizer or {},
         look=look or state.look,
+        **as_fields(memory),
     )

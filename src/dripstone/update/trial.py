@@ -109,6 +109,8 @@ def conclude(
             attempt.repository.manifest(stored.version),
             trained=[PageRow.of(example, "train") for example in attempt.batch.training()],
             heard=_heard(hearing, attempt.start.state, stored.version if best else None),
+            model=candidate.model,
+            key=attempt.repository.holdout_key,
             statistics=candidate.statistics,
             optimizer=candidate.optimizer,
             look=candidate.look,

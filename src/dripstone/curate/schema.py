@@ -1,0 +1,82 @@
+"""What the rows of the first stage looked like, so that a broken row of a later one is noticed.
+
+Streams drift, and a row that is merely new has to pass: a value is out of the ordinary only ten widths of its column
+beyond all that the first stage had, a text only at twenty times its longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from dripstone.core.examples import Inputs
+from dripstone.core.records import Schema
+
+WIDTHS = 10.0
+"""How many widths of a column beyond its first values a number may lie. A missing value written as -999, a sum in cents
+among sums in euros and a broken sensor lie beyond it; a year of growth does not."""
+
+LONGER = 20
+"""By how many times a text may exceed the longest of the first stage."""
+
+SHORT = 2000
+"""Characters up to which no text is too long."""
+
+MAX_COLUMNS = 10_000
+"""Columns that have bounds of their own; a larger array, and a picture, has the same for all of its values."""
+
+
+def learn_schema(inputs: Iterable[Inputs]) -> Schema | None:
+    """The schema of the first stage's rows; None for no rows.
+
+    Examples
+    --------
+    >>> learn_schema([np.array([0.0, 10.0]), np.array([1.0, 30.0])])
+    Schema(rows=2, longest=0, low=[0.0, 10.0], high=[1.0, 30.0], apart=0.0)
+    """
+    rows = list(inputs)
+    texts = [row for row in rows if isinstance(row, str)]
+    if texts or not rows:
+        return Schema(len(texts), max(map(len, texts))) if texts else None
+    arrays = [row for row in rows if not isinstance(row, str)]
+    low, high = _bounds(arrays)
+    return Schema(len(arrays), low=low.tolist(), high=high.tolist())
+
+
+def _bounds(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    if arrays[0].ndim > 1 or arrays[0].size > MAX_COLUMNS:
+        low, high = min(float(row.min()) for row in arrays), max(float(row.max()) for row in arrays)
+        return np.array([low]), np.array([high])
+    together = np.stack([row.astype(np.float64) for row in arrays])
+    return together.min(axis=0), together.max(axis=0)
+
+
+def oddity(inputs: Inputs, schema: Schema) -> str | None:
+    """Why these inputs are out of the ordinary; None if they are not. Other checks come first: shape, NaN.
+
+    Examples
+    --------
+    >>> oddity(np.array([500.0, 20.0]), Schema(rows=2, low=[0.0, 10.0], high=[1.0, 30.0]))
+    'column 1 of the input is far from what the first rows had (0 to 1)'
+    """
+    if isinstance(inputs, str):
+        longest = max(LONGER * schema.longest, SHORT)
+        if len(inputs) <= longest:
+            return None
+        return f"the text is longer than {longest:,} characters, where the first rows had {schema.longest:,} at most"
+    low, high = np.array(schema.low), np.array(schema.high)
+    values = inputs.reshape(-1).astype(np.float64)
+    if len(low) not in (1, len(values)):
+        return None  # a model that takes rows in several shapes
+    width = high - low
+    varied = width[width > 0]
+    # A column that did not vary at first may vary later, as much as the others do.
+    room = WIDTHS * np.maximum(width, np.median(varied) if len(varied) else np.maximum(np.abs(high), 1.0))
+    odd = np.flatnonzero((values < low - room) | (values > high + room))
+    if not len(odd):
+        return None
+    first = int(odd[0])
+    column = first if len(low) > 1 else 0
+    where = f"column {first + 1} of the input" if len(low) > 1 or len(values) == 1 else "a value of the input"
+    return f"{where} is far from what the first rows had ({low[column]:g} to {high[column]:g})"

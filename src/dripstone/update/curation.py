@@ -1,0 +1,111 @@
+"""Curation of a batch: which of its rows are learned, and with what weight, policy after policy.
+
+Duplicates are left out first, before anything is computed of them. Once the rows' features are known, wrong labels are
+looked for, and labels are balanced. Held-out rows are only ever left out for what they say, as duplicates; what a model
+thinks of them is no reason, or it would choose the rows that it is judged by.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from dripstone.core.config import Config
+from dripstone.core.events import Curated
+from dripstone.core.examples import Label
+from dripstone.curate.dedupe import find_duplicates, join_prints, no_prints, prints_of
+from dripstone.curate.noise import REASON, Noise, wrong_label_probabilities
+from dripstone.curate.policy import Policy, parse_policy
+from dripstone.curate.weight import class_factors
+from dripstone.store.state import TrainingState
+from dripstone.train.features import head_logits
+from dripstone.train.out_of_fold import out_of_fold_scores
+from dripstone.update.batch import Batch, BatchRow
+from dripstone.update.candidate import Encoding
+from dripstone.update.champion import Champion
+from dripstone.update.memory import memory_of, stage_schema
+
+FEWEST = 3
+"""Rows of a label that the champion does not know, below which none is held to be wrong: the first one of a label
+contradicts everything."""
+
+
+def leave_out_duplicates(batch: Batch, policy: Policy, state: TrainingState) -> None:
+    """Reject new rows that say what an earlier one says; see `dripstone.curate.dedupe`.
+
+    What a person admitted, what waits, and corrections of learned rows are taken for granted: new rows are held against
+    them.
+    """
+    if not policy.dedupe or not batch.rows:
+        return
+    old = [row for row in batch.rows if row.origin is not None or row.example.id in batch.corrections]
+    new = [row for row in batch.rows if row.origin is None and row.example.id not in batch.corrections]
+    memory = memory_of(state)
+    schema = memory.schema or stage_schema([row.example.inputs for row in batch.rows], apart=True)
+    assert schema is not None
+    kind = "text" if isinstance(batch.rows[0].example.inputs, str) else "array"
+    before, arrived = (
+        prints_of([row.example.inputs for row in rows], [row.example.target for row in rows], schema)
+        for rows in (old, new)
+    )
+    past = join_prints(memory.prints or no_prints(kind), before if old else no_prints(kind))
+    gone = set()
+    for row, reason in zip(new, find_duplicates(arrived, past, schema.apart), strict=True):
+        if reason is not None:
+            batch.rejected.append((row.example, reason))
+            gone.add(id(row))
+    batch.rows = [row for row in batch.rows if id(row) not in gone]
+
+
+def curate(
+    champion: Champion, batch: Batch, encoding: Encoding, config: Config, state: TrainingState
+) -> Iterator[Curated]:
+    """Leave rows out of what is learned, or weigh them, as the policy says; yields what became of them, if it asks."""
+    policy = parse_policy(config.curate.policy)
+    before = [batch.rows[place] for place in batch.places(held_out=False)]
+    if not policy.rows or not before:
+        return
+    for named in policy.rows:
+        places = batch.places(held_out=False)
+        rows = [batch.rows[place] for place in places]
+        if isinstance(named, Noise):
+            _doubt_labels(champion, rows, encoding.of(places), encoding, weigh=named.weigh)
+        else:
+            _balance(rows, dict(state.counts))
+    reasons = Counter(row.left_out for row in before if row.left_out is not None)
+    yield Curated(len(before), dict(reasons))
+
+
+def _doubt_labels(
+    champion: Champion, rows: Sequence[BatchRow], features: torch.Tensor, encoding: Encoding, *, weigh: bool
+) -> None:
+    targets = [row.example.target for row in rows if row.example.target is not None]
+    task = champion.task.grow(targets)
+    encoded = task.encode(targets)
+    head = encoding.starter.head
+    known = (
+        torch.softmax(head_logits(champion.model, features), dim=1)
+        if champion.task.labels
+        else torch.empty(len(rows), 0)
+    )
+    labels = torch.from_numpy(encoded)
+    scores = out_of_fold_scores(head, features, labels, known, len(task.labels))  # type: ignore[arg-type]
+    wrong = wrong_label_probabilities((one.numpy() for one in scores), encoded)
+    few = (np.bincount(encoded)[encoded] < FEWEST) & (encoded >= len(champion.task.labels))
+    for row, probability in zip(rows, np.where(few, 0.0, wrong).tolist(), strict=True):
+        if row.admitted:
+            continue
+        if weigh:
+            row.example = replace(row.example, factor=row.example.factor * (1 - probability))
+        elif probability > 0.5:
+            row.left_out = REASON
+
+
+def _balance(rows: Sequence[BatchRow], before: dict[Label, int]) -> None:
+    targets = [row.example.target for row in rows if row.example.target is not None]
+    for row, factor in zip(rows, class_factors(targets, before).tolist(), strict=True):
+        row.example = replace(row.example, factor=row.example.factor * factor)
