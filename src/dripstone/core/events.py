@@ -40,6 +40,16 @@ class Curated:
 
 
 @dataclass(frozen=True, slots=True)
+class Drifted:
+    """The stream has moved away from what the live version knows; ``words`` says how."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "drift: " + "; ".join(self.words)
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """Features of some rows are computed (the one forward pass over new data)."""
 
@@ -105,4 +115,4 @@ class Finished:
         return f"{self.update.verdict}: {self.update.reason}"
 
 
-Event = Screened | Curated | Encoded | Epoch | Trained | Rebuilt | Stored | Finished
+Event = Screened | Curated | Drifted | Encoded | Epoch | Trained | Rebuilt | Stored | Finished

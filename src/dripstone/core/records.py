@@ -153,6 +153,21 @@ class Look(msgspec.Struct, frozen=True):
     labels: int
 
 
+class Drift(msgspec.Struct, frozen=True):
+    """Whether the stream has moved away from what the live version knows; an alarm suggests, and decides nothing.
+
+    ``inputs`` says that the new rows look different from those before, with ``p_value``; ``errors`` that the live
+    version's share of wrong answers has risen, from ``before`` to ``after``. ``words`` tells the alarms.
+    """
+
+    inputs: bool = False
+    p_value: float = 1.0
+    errors: bool = False
+    before: float = 0.0
+    after: float = 0.0
+    words: list[str] = []
+
+
 class Schema(msgspec.Struct, frozen=True):
     """What the rows of the first stage looked like.
 
@@ -174,7 +189,8 @@ class Update(msgspec.Struct, frozen=True):
     ``version`` is the candidate's id, None where none was trained. ``intrusion`` is the share of trusted rows to which
     the candidate gives a label that the champion does not know; ``new_labels`` are those labels. ``number`` is the
     entry in the store's log that committed the update, None for a dry run. ``anchor`` is the best version so far,
-    against which the candidate was held as well. ``look`` is that of the ladder, None where it has not looked.
+    against which the candidate was held as well. ``look`` is that of the ladder, None where it has not looked;
+    ``drift`` what was found where the policy watches for it.
     """
 
     version: str | None
@@ -184,6 +200,7 @@ class Update(msgspec.Struct, frozen=True):
     selection: str = ""
     rungs: list[Rung] = []
     look: Look | None = None
+    drift: Drift | None = None
     parameters: Parameters = Parameters()
     examples: ExampleCounts = ExampleCounts()
     rejections: dict[str, int] = {}

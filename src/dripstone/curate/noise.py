@@ -25,8 +25,11 @@ import numpy as np
 SHARES = np.array([0, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6])
 """Of wrong labels, among which the likeliest is taken."""
 
-SCALES = np.logspace(0.2, 2.2, 13)
-"""That turn scores into logits, likewise."""
+SCALES = np.logspace(0, 1.3, 10)
+"""That turn scores into logits, likewise, in units of the one at which a score of 1 among zeros means `CERTAIN`."""
+
+CERTAIN = 0.99
+"""A flatter model would say of itself that it is wrong as often as labels are, and no label would be to blame."""
 
 FEWEST_ROWS = 20
 
@@ -64,8 +67,8 @@ def wrong_label_probabilities(scores: Iterable[np.ndarray], targets: np.ndarray)
     Parameters
     ----------
     scores : iterable of numpy.ndarray
-        [rows, classes] each, of models that have not seen the row; any scale, which is fitted. The model under which the
-        labels are likeliest counts.
+        [rows, classes] each, of models that have not seen the row; any scale, which is fitted. The model under which
+        the labels are likeliest counts.
     targets : numpy.ndarray
         [rows] int64, the labels as they came.
 
@@ -85,11 +88,12 @@ def wrong_label_probabilities(scores: Iterable[np.ndarray], targets: np.ndarray)
     probabilities = np.zeros(len(targets))
     if len(targets) < FEWEST_ROWS or len(np.unique(targets)) < 2:
         return probabilities
-    best = -np.inf
+    scores, best = list(scores), -np.inf
+    unit = np.log(CERTAIN / (1 - CERTAIN) * (scores[0].shape[1] - 1))
     share_of_label = np.bincount(targets) / len(targets)
     by_chance = share_of_label[targets]
     for one, scale in itertools.product(scores, SCALES):
-        by_model = _softmax_of(scale * one, targets)
+        by_model = _softmax_of(unit * scale * one, targets)
         mixed = np.outer(1 - SHARES, by_model) + np.outer(SHARES, by_chance)
         likelihoods = np.log(mixed.clip(min=1e-300)).sum(axis=1)
         place = int(likelihoods.argmax())

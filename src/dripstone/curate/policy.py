@@ -8,6 +8,7 @@ from typing import Any
 from dripstone.core.errors import UsageError
 from dripstone.curate.augment import Augment
 from dripstone.curate.dedupe import Dedupe
+from dripstone.curate.drift import Drift
 from dripstone.curate.noise import Noise
 from dripstone.curate.prune import Prune
 from dripstone.curate.replay import Replay
@@ -17,6 +18,7 @@ from dripstone.curate.weight import Weight
 POLICIES: dict[str, Any] = {
     "screen": Screen,
     "dedupe": Dedupe,
+    "drift": Drift,
     "noise": Noise,
     "weight": Weight,
     "prune": Prune,
@@ -48,6 +50,7 @@ class Policy:
     text: str
     screen: Screen
     dedupe: Dedupe | None = None
+    drift: Drift | None = None
     noise: Noise | None = None
     weight: Weight | None = None
     prune: Prune | None = None
@@ -68,8 +71,8 @@ def parse_policy(text: str) -> Policy:
     """Read policies joined by ``+``, each with what it takes after a colon.
 
     ``screen`` comes first: nothing is learned from rows that were not screened. Then duplicates are left out, before
-    anything is computed of them; ``noise`` and ``weight`` act on the features, in the order in which they are written;
-    ``prune`` and ``augment`` act in the loop, ``replay`` after it.
+    anything is computed of them; ``drift`` looks at the features; ``noise`` and ``weight`` act by them, in the order in
+    which they are written; ``prune`` and ``augment`` act in the loop, ``replay`` after it.
 
     Raises
     ------

@@ -17,7 +17,9 @@ from dripstone.store.ledger import MAX_PLAIN_BYTES, PageRow
 MARKS = 4
 """Columns of ``trusted_marks``."""
 
-_STATISTICS, _OPTIMIZER, _PRINTS = "statistics/", "optimizer/", "prints/"
+_GROUPS = ("statistics", "optimizer", "prints", "drift")
+"""Fields that are tensors by name; in the file, each name stands after that of its field and a slash."""
+
 _LEVEL = 3
 
 
@@ -58,6 +60,9 @@ class TrainingState:
         How many rows of each label were learned.
     prints : dict of str to RawTensor
         By which duplicates of the newest rows are recognised.
+    drift : dict of str to RawTensor
+        Features of earlier held-out rows, and the live version's latest right and wrong answers; both start anew where
+        a state had to be rebuilt.
 
     Examples
     --------
@@ -83,6 +88,7 @@ class TrainingState:
     schema: Schema | None = None
     counts: list[tuple[Label, int]] = field(default_factory=list)
     prints: dict[str, RawTensor] = field(default_factory=dict)
+    drift: dict[str, RawTensor] = field(default_factory=dict)
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -109,9 +115,8 @@ def encode_state(state: TrainingState) -> list[bytes | memoryview]:
         tensors["trusted_features"] = state.trusted_features
     if state.trusted_marks is not None:
         tensors["trusted_marks"] = state.trusted_marks
-    tensors |= {_STATISTICS + name: raw for name, raw in state.statistics.items()}
-    tensors |= {_OPTIMIZER + name: raw for name, raw in state.optimizer.items()}
-    tensors |= {_PRINTS + name: raw for name, raw in state.prints.items()}
+    for group in _GROUPS:
+        tensors |= {f"{group}/{name}": raw for name, raw in getattr(state, group).items()}
     return pack_parts(tensors)
 
 
@@ -136,7 +141,7 @@ def decode_state(data: bytes) -> TrainingState:
     marks = tensors.pop("trusted_marks", None)
     if marks is not None and (marks.dtype, marks.shape) != ("F32", (len(rows.trusted), MARKS)):
         raise corrupt(f"a training state has marks {list(marks.shape)} for {len(rows.trusted)} trusted rows")
-    if foreign := [name for name in tensors if not name.startswith((_STATISTICS, _OPTIMIZER, _PRINTS))]:
+    if foreign := [name for name in tensors if name.partition("/")[0] not in _GROUPS]:
         raise corrupt(f"a training state holds a tensor {foreign[0]!r}")
     return TrainingState(
         version=rows.version,
@@ -148,12 +153,10 @@ def decode_state(data: bytes) -> TrainingState:
         replay=rows.replay,
         replay_seen=rows.replay_seen,
         known=known,
-        statistics=_under(_STATISTICS, tensors),
-        optimizer=_under(_OPTIMIZER, tensors),
         look=rows.look,
         schema=rows.schema,
         counts=rows.counts,
-        prints=_under(_PRINTS, tensors),
+        **{group: _under(f"{group}/", tensors) for group in _GROUPS},
     )
 
 

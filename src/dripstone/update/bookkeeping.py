@@ -86,7 +86,7 @@ def settle(
 ) -> tuple[Book, int]:
     """The book after a verdict, and how many pending rows it had no room for.
 
-    A pending row whose correction was put aside waits as it was.
+    A pending row whose correction was put aside, or left out for good, waits as it was.
 
     Parameters
     ----------
@@ -118,6 +118,8 @@ def settle(
             kept = PageRow.of(replace(row.example, factor=1.0), "held_out" if row.held_out else "train")
             pending.append(PendingRow(*place, row.since or number, kept, row.admitted, heard=not keep_rows))
     ids = {row.example.id for row, _, _ in aside}
+    if verdict == "promoted":
+        ids |= {row.example.id for row in batch.rows if row.left_out is not None}
     restored = [item for item in batch.replaced if item.row.id in ids]
     waiting = [*restored, *pending]
     room = affordable(cap, [item.row for item in waiting])

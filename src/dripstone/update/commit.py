@@ -19,6 +19,7 @@ from dripstone.update.batch import Batch, hashes
 from dripstone.update.candidate import Candidate
 from dripstone.update.certify import certify
 from dripstone.update.champion import Champion
+from dripstone.update.drift import Watched
 from dripstone.update.hearing import Hearing
 from dripstone.update.meter import Meter
 
@@ -33,8 +34,8 @@ SWEEP_EVERY = 16
 class Start:
     """What the update found: the log's number, the book, the champion's training state.
 
-    ``certificate`` is what vouches for the champion. ``retry`` says that the last update ended before it had a
-    candidate, so that its rows deserve another try.
+    ``certificate`` is what vouches for the champion, ``watched`` what was found where the policy watches for drift.
+    ``retry`` says that the last update ended before it had a candidate, so that its rows deserve another try.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Start:
     held_out_file: Sequence[Example] = ()
     dry_run: bool = False
     retry: bool = False
+    watched: Watched | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -211,6 +213,7 @@ def _report(
         selection=str(candidate.selection) if candidate else "",
         rungs=candidate.rungs if candidate else [],
         look=candidate.look if candidate else None,
+        drift=start.watched.drift if start.watched else None,
         parameters=candidate.parameters if candidate else Parameters(),
         examples=bookkeeping.count_rows(batch, book, trained, replayed, dropped),
         new_labels=_new_labels(champion, candidate),

@@ -37,15 +37,16 @@ contradicts everything."""
 def leave_out_duplicates(batch: Batch, policy: Policy, state: TrainingState) -> None:
     """Reject new rows that say what an earlier one says; see `dripstone.curate.dedupe`.
 
-    What a person admitted, what waits, and corrections of learned rows are taken for granted: new rows are held against
-    them.
+    What a person admitted, what waits, and corrections of learned and of waiting rows are taken for granted: new rows are
+    held against them.
     """
     if not policy.dedupe or not batch.rows:
         return
-    old = [row for row in batch.rows if row.origin is not None or row.example.id in batch.corrections]
-    new = [row for row in batch.rows if row.origin is None and row.example.id not in batch.corrections]
+    seen = batch.corrections | {item.row.id for item in batch.replaced}
+    old = [row for row in batch.rows if row.origin is not None or row.example.id in seen]
+    new = [row for row in batch.rows if row.origin is None and row.example.id not in seen]
     memory = memory_of(state)
-    schema = memory.schema or stage_schema([row.example.inputs for row in batch.rows], apart=True)
+    schema = stage_schema(memory.schema, [row.example.inputs for row in batch.rows], apart=True)
     assert schema is not None
     kind = "text" if isinstance(batch.rows[0].example.inputs, str) else "array"
     before, arrived = (
@@ -83,6 +84,8 @@ def curate(
 def _doubt_labels(
     champion: Champion, rows: Sequence[BatchRow], features: torch.Tensor, encoding: Encoding, *, weigh: bool
 ) -> None:
+    if not torch.isfinite(features).all():
+        return  # nobody can be asked; training says what there is to mend
     targets = [row.example.target for row in rows if row.example.target is not None]
     task = champion.task.grow(targets)
     encoded = task.encode(targets)

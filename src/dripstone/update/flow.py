@@ -31,6 +31,7 @@ from dripstone.update.candidate import Candidate, choose_selection, encode_batch
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.curation import curate, leave_out_duplicates
+from dripstone.update.drift import watch
 from dripstone.update.ladder import backbone_names, climb, tunes_first
 from dripstone.update.meter import Meter
 from dripstone.update.sense import ask_champion, dispute, find_alike, find_nonsense, is_contested, set_aside_new_labels
@@ -158,6 +159,10 @@ def _learn(
     first = not champion.task.labels
     trains = backbone_names(selection, champion.model, first=first)  # type: ignore[arg-type]
     encoding = yield from encode_batch(champion, batch, trains, whole=not tunes_first(selection, champion, batch))
+    if parse_policy(config.curate.policy).drift and champion.task.labels:
+        start.watched = watch(champion, batch, encoding, start.state, start.number, config.train.seed)
+        if start.watched.drift.words:
+            yield events.Drifted(tuple(start.watched.drift.words))
     attempt = Attempt(repository, config, champion, selection, batch, encoding, start)
     if not attempt.asks:
         yield from curate(champion, batch, encoding, config, start.state)
@@ -170,10 +175,10 @@ def _learn(
         for row in rows:
             row.quarantined = reason
         return Outcome("refused", reason, keep_rows=True)
+    yield from curate(champion, batch, encoding, config, start.state)
     with start.meter.gate():
         batch.alike = find_alike(champion, batch, opinion, start.state)
         batch.contested = is_contested(batch, opinion)
-    yield from curate(champion, batch, encoding, config, start.state)
     outcome = yield from _contend(attempt)
     in_need_of_proof = batch.contested and config.gate.mode == "steady"
     if outcome.verdict == "undecided" and (in_need_of_proof or not outcome.gained()):

@@ -97,7 +97,7 @@ def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]
     """
     look = attempt.start.state.look
     lowest, *higher = map(parse_selection, rungs(lesson.encoding.starter, RIDGE, lesson.config.train.optimizer))
-    due = bool(higher) and _is_due(lesson, look)
+    due = bool(higher) and (_is_due(lesson, look) or _errs_more(attempt, lesson))
     head = None if due else (yield from train_candidate(lesson, lowest))
     if head and (not higher or _keeps_up(head, look)):
         return replace(head, look=look or _look(head.rungs[0], lesson))
@@ -117,6 +117,12 @@ def _is_due(lesson: Lesson, look: Look | None) -> bool:
     if not lesson.champion.task.labels:
         return labels > 1 and len(lesson.rows) >= FIRST_ROWS
     return look is not None and labels >= WIDER * look.labels and bool(lesson.replay)
+
+
+def _errs_more(attempt: Attempt, lesson: Lesson) -> bool:
+    """Whether the live version's error has risen, where the policy watches for that, and there are rows to look at."""
+    watched = attempt.start.watched
+    return watched is not None and watched.drift.errors and bool(lesson.replay)
 
 
 def tunes_first(selection: Selection, champion: Champion, batch: Batch) -> bool:

@@ -44,7 +44,7 @@ class Memory:
 def memory_of(state: TrainingState) -> Memory:
     """What a state remembers."""
     counts = Counter(dict(state.counts))
-    return Memory(state.replay, state.replay_seen, state.schema, counts, _read_prints(state.prints))
+    return Memory(state.replay, state.replay_seen, state.schema, counts, _read_prints(state.prints, state.schema))
 
 
 def as_fields(memory: Memory) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def advance_memory(
     again = {row.id for row in trained} | {row.id for row in held_out}
     old = [row for row in memory.replay if row.id not in again]
     rows = [*trained, *held_out]
-    schema = memory.schema or _first_schema(rows, policy)
+    schema = stage_schema(memory.schema, [inputs_of(row) for row in rows], apart=policy.dedupe is not None)
     counts = memory.counts + Counter(row.target for row in trained if row.target is not None)
     replay, seen = _remember(old, memory, trained, policy, config, key, model)
     prints = None
@@ -89,14 +89,13 @@ def advance_memory(
     return Memory(replay, seen, schema, counts, prints)
 
 
-def _first_schema(rows: Sequence[PageRow], policy: Policy) -> Schema | None:
-    return stage_schema([inputs_of(row) for row in rows], apart=policy.dedupe is not None)
+def stage_schema(schema: Schema | None, inputs: Sequence[Inputs], *, apart: bool) -> Schema | None:
+    """The schema of the first stage, which is this one where there is none yet.
 
-
-def stage_schema(inputs: Sequence[Inputs], *, apart: bool) -> Schema | None:
-    """The schema of a first stage; with the usual distance of its rows where that is asked for."""
-    schema = learn_schema(inputs)
-    if schema is None or not apart:
+    With ``apart`` also the usual distance of a stage's rows, of the first one that had any when it was asked for.
+    """
+    schema = schema or learn_schema(inputs)
+    if schema is None or not inputs or not apart or schema.apart:
         return schema
     distance = distance_apart(prints_of(inputs, [None] * len(inputs), schema))
     return msgspec.structs.replace(schema, apart=distance)
@@ -136,7 +135,8 @@ def _herd(
 ) -> list[PageRow]:
     """As many rows of each label, each label's in the order of its herd. Labels that did not come keep theirs.
 
-    Of the rows that a label had before, those remembered stand for all.
+    Of the rows that a label had before, those remembered stand for all; at least for themselves, where an old store has
+    not counted.
     """
     pools: dict[Label | None, list[PageRow]] = {}
     for row in [*old, *trained]:
@@ -149,28 +149,34 @@ def _herd(
             features = features_of(model, [inputs_of(row) for row in pool]).double().numpy()
             stand_for = np.ones(len(pool))
             remembered = len(pool) - came[label]
-            stand_for[:remembered] = counts[label] / max(remembered, 1)  # type: ignore[index]
-            mean = np.average(features, axis=0, weights=np.maximum(stand_for, 1e-9))
+            stand_for[:remembered] = max(counts[label], remembered) / max(remembered, 1)  # type: ignore[index]
+            mean = np.average(features, axis=0, weights=stand_for)
             pool = [pool[place] for place in herd(features, mean, each)]
         kept += pool[:each]
     return kept[:capacity]
 
 
-def _read_prints(tensors: dict[str, RawTensor]) -> Prints | None:
+def _read_prints(tensors: dict[str, RawTensor], schema: Schema | None) -> Prints | None:
     """Prints of a state; those that fit nothing are as good as none."""
-    if tensors.keys() != {"hashes", "sketches"}:
+    if schema is None or tensors.keys() != {"hashes", "sketches"}:
+        return None
+    empty = _raw(no_prints("array" if schema.low else "text"))
+    if any(_form(tensors[name]) != _form(raw) for name, raw in empty.items()):
         return None
     hashes, sketches = (from_raw(tensors[name]).numpy() for name in ("hashes", "sketches"))
-    empty = (no_prints(kind).sketches for kind in ("text", "array"))
-    whole = hashes.dtype == np.int64 and hashes.shape == (len(sketches), 2)
-    if not whole or not any(sketches.dtype == one.dtype and sketches.shape[1:] == one.shape[1:] for one in empty):
-        return None
-    return Prints(hashes, sketches)
+    return Prints(hashes, sketches) if len(hashes) == len(sketches) and np.isfinite(sketches).all() else None
+
+
+def _form(raw: RawTensor) -> tuple[str, int, tuple[int, ...]]:
+    """What tensors with any number of rows have in common."""
+    return raw.dtype, len(raw.shape), raw.shape[1:]
 
 
 def _raw_prints(prints: Prints | None) -> dict[str, RawTensor]:
-    if prints is None or not len(prints):
-        return {}
+    return {} if prints is None or not len(prints) else _raw(prints)
+
+
+def _raw(prints: Prints) -> dict[str, RawTensor]:
     return {
         "hashes": to_raw(torch.from_numpy(np.ascontiguousarray(prints.hashes))),
         "sketches": to_raw(torch.from_numpy(np.ascontiguousarray(prints.sketches))),

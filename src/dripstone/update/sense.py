@@ -128,9 +128,13 @@ def _scores_of(champion: Champion, state: TrainingState, trusted: np.ndarray, la
 def is_contested(batch: Batch, opinion: Opinion) -> bool:
     """Whether known labels contradict the champion more often than the trusted rows' do, beyond chance.
 
-    What a person admitted is not asked.
+    What a person admitted is not asked. Where curation has left rows out, what is still learned is asked: held-out rows
+    have not been cleaned.
     """
-    return exceeds_chance(opinion.agrees[_active(batch) & (opinion.targets >= 0)], opinion.trusted_agrees)
+    asked = _active(batch) & (opinion.targets >= 0)
+    if any(row.left_out is not None for row in batch.rows):
+        asked &= ~_held_out(batch)
+    return exceeds_chance(opinion.agrees[asked], opinion.trusted_agrees)
 
 
 def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
@@ -142,11 +146,11 @@ def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
     judgement are quarantined as well. Rows of labels that the champion does not know wait, and what a person admitted
     waits, too.
     """
-    active = _active(batch)
+    active = _active(batch) | np.array([row.left_out is not None for row in batch.rows], dtype=bool)
     asked = active & (opinion.targets >= 0)
     against = asked & ~opinion.agrees
     if against.any() and (batch.contested or batch.doubt > 0):
-        held_out = np.array([row.held_out for row in batch.rows], dtype=bool)
+        held_out = _held_out(batch)
         reason = reasons.disputed(opinion.agrees[asked], beyond_chance=batch.contested)
         _dispute(batch, against | (asked & held_out), reason)
     limit = heaviest(state.trusted) if state.trusted else np.inf
@@ -156,7 +160,11 @@ def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
 
 
 def _active(batch: Batch) -> np.ndarray:
-    return np.array([row.quarantined is None and not row.admitted for row in batch.rows], dtype=bool)
+    return np.array([row.takes_part and not row.admitted for row in batch.rows], dtype=bool)
+
+
+def _held_out(batch: Batch) -> np.ndarray:
+    return np.array([row.held_out for row in batch.rows], dtype=bool)
 
 
 def _dispute(batch: Batch, rows: np.ndarray, reason: str) -> None:

@@ -21,6 +21,7 @@ from dripstone.core.examples import Label
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Manifest
 from dripstone.core.tensors import RawTensor
+from dripstone.curate.policy import parse_policy
 from dripstone.gate.answers import Marks
 from dripstone.gate.trusted import keep_trusted
 from dripstone.store.ledger import PageRow
@@ -30,6 +31,7 @@ from dripstone.tasks.classification import Classification, mark
 from dripstone.train.features import features_of, head_logits
 from dripstone.train.statistics import Statistics, add_rows, fits, no_rows, read_statistics
 from dripstone.update.bookkeeping import affordable
+from dripstone.update.drift import Watched, advance_drift
 from dripstone.update.known import known_rows, merge_known
 from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, look_of, page_rows
 from dripstone.update.memory import Memory, advance_memory, as_fields, memory_of
@@ -265,6 +267,7 @@ def advance(
     heard: Heard,
     model: Model,
     key: bytes,
+    watched: Watched | None = None,
     statistics: Statistics | None,
     optimizer: dict[str, RawTensor] | None = None,
     look: Look | None = None,
@@ -275,9 +278,14 @@ def advance(
     known = merge_known(known_of(state), known_rows([*trained, *fresh]))
     memory = advance_memory(memory_of(state), trained, fresh, config, key, model)
     chosen = np.array(stay, dtype=np.int64)
+    backbone = features_digest(manifest)
+    drift = {}
+    if parse_policy(config.curate.policy).drift:
+        features = heard.features[len(state.trusted) :]
+        drift = advance_drift(state.drift, features, watched, moved=backbone != state.backbone, seed=config.train.seed)
     return TrainingState(
         version=version,
-        backbone=features_digest(manifest),
+        backbone=backbone,
         trusted=[heard.rows[index] for index in stay],
         trusted_features=to_raw(heard.features[torch.from_numpy(chosen)]) if stay else None,
         trusted_marks=marks_to_raw(heard.marks.select(chosen), heard.anchor_marks.select(chosen)) if stay else None,
@@ -286,5 +294,6 @@ def advance(
         statistics={} if statistics is None else statistics.to_raw(),
         optimizer=optimizer or {},
         look=look or state.look,
+        drift=drift,
         **as_fields(memory),
     )

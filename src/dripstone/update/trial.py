@@ -111,6 +111,7 @@ def conclude(
             heard=_heard(hearing, attempt.start.state, stored.version if best else None),
             model=candidate.model,
             key=attempt.repository.holdout_key,
+            watched=attempt.start.watched,
             statistics=candidate.statistics,
             optimizer=candidate.optimizer,
             look=candidate.look,
