@@ -32,7 +32,7 @@ class BatchRow:
     ``origin`` is the ledger page and index it was carried over from, if any, ``since`` the log entry it waits from;
     ``admitted`` and ``heard`` are those of the pending row. A ``quarantined`` row takes no part, one that is
     ``left_out`` is not learned this time, a ``disputed`` one has taken part and must not wait for the next update; each
-    says why.
+    says why. The label of a ``doubted`` one is probably wrong.
     """
 
     example: Example
@@ -43,6 +43,7 @@ class BatchRow:
     since: int | None = None
     quarantined: str | None = None
     left_out: str | None = None
+    doubted: bool = False
     disputed: str | None = None
 
     @property

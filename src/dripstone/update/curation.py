@@ -102,9 +102,10 @@ def _doubt_labels(
     for row, probability in zip(rows, np.where(few, 0.0, wrong).tolist(), strict=True):
         if row.admitted:
             continue
+        row.doubted = probability > 0.5
         if weigh:
             row.example = replace(row.example, factor=row.example.factor * (1 - probability))
-        elif probability > 0.5:
+        elif row.doubted:
             row.left_out = REASON
 
 

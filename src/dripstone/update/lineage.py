@@ -50,16 +50,26 @@ def page_rows(repository: Repository, version: str) -> list[PageRow]:
     return [] if digest is None else learned_rows(repository, digest)
 
 
+def update_rows(repository: Repository, version: str) -> list[PageRow]:
+    """Every row of the update that trained a version, with its role and, if it was not used, why."""
+    digest = repository.page_of(version)
+    return [] if digest is None else all_rows(repository, digest)
+
+
 def learned_rows(repository: Repository, digest: str) -> list[PageRow]:
     """Rows of a page that took part in its update: those it carried over, then the new ones, as in the batch."""
+    return [row for row in all_rows(repository, digest) if row.role in LEARNED_ROLES]
+
+
+def all_rows(repository: Repository, digest: str) -> list[PageRow]:
+    """The rows of a page, as their update used them: those it carried over, then the new ones."""
     page = repository.read_page(digest)
-    carried = [item for item in page.carried if item.role in LEARNED_ROLES]
-    origins = read_rows(repository, [(item.page, item.index) for item in carried])
+    origins = read_rows(repository, [(item.page, item.index) for item in page.carried])
     rows = [
         msgspec.structs.replace(row, role=item.role, reason=item.reason, factor=item.factor)
-        for row, item in zip(origins, carried, strict=True)
+        for row, item in zip(origins, page.carried, strict=True)
     ]
-    return rows + [row for row in page.rows if row.role in LEARNED_ROLES]
+    return rows + page.rows
 
 
 def learned_pages(repository: Repository, version: str) -> list[list[PageRow]]:

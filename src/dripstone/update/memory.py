@@ -92,10 +92,10 @@ def advance_memory(
 def stage_schema(schema: Schema | None, inputs: Sequence[Inputs], *, apart: bool) -> Schema | None:
     """The schema of the first stage, which is this one where there is none yet.
 
-    With ``apart`` also the usual distance of a stage's rows, of the first one that had any when it was asked for.
+    With ``apart`` also the usual distance of arrays, of the first stage that had one when it was asked for.
     """
     schema = schema or learn_schema(inputs)
-    if schema is None or not inputs or not apart or schema.apart:
+    if schema is None or not (apart and inputs and schema.low) or schema.apart:
         return schema
     distance = distance_apart(prints_of(inputs, [None] * len(inputs), schema))
     return msgspec.structs.replace(schema, apart=distance)

@@ -128,12 +128,13 @@ def _scores_of(champion: Champion, state: TrainingState, trusted: np.ndarray, la
 def is_contested(batch: Batch, opinion: Opinion) -> bool:
     """Whether known labels contradict the champion more often than the trusted rows' do, beyond chance.
 
-    What a person admitted is not asked. Where curation has left rows out, what is still learned is asked: held-out rows
-    have not been cleaned.
+    What a person admitted is not asked. Where curation doubts labels, the other rows to learn from are asked: those are
+    left out, or weigh little, and held-out rows have not been cleaned.
     """
     asked = _active(batch) & (opinion.targets >= 0)
-    if any(row.left_out is not None for row in batch.rows):
-        asked &= ~_held_out(batch)
+    doubted = np.array([row.doubted for row in batch.rows], dtype=bool)
+    if doubted.any():
+        asked &= ~(doubted | _held_out(batch))
     return exceeds_chance(opinion.agrees[asked], opinion.trusted_agrees)
 
 

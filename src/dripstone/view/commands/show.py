@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,19 +11,80 @@ from dripstone.core.records import count
 from dripstone.view.options import format_option, open_store
 from dripstone.view.output import Output, fields, moment, plain, short, table, wrap
 
+SHOWN = 60
+"""Characters of a text that are shown."""
+
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
 
 
 @click.command("show")
 @click.argument("version", default="live", metavar="V")
+@click.option("--examples", is_flag=True, help="Each row that V learned, was judged by or left out, and why.")
 @format_option
 @click.pass_obj
-def command(project: str, version: str, format: str) -> None:
+def command(project: str, version: str, examples: bool, format: str) -> None:
     """What moved in version V, from which rows, and how it was judged."""
     _, repository = open_store(project)
-    facts = read_version(repository, repository.resolve(version))
+    full = repository.resolve(version)
+    if examples:
+        rows = read_examples(repository, full)
+        Output(format).data({"version": full, "examples": rows}, _examples_to_text(rows))
+        return
+    facts = read_version(repository, full)
     Output(format).data(facts, _to_text(facts))
+
+
+def _examples_to_text(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "no row: this version was not trained"
+    became = Counter((row["role"], row["reason"]) for row in rows)
+    counts = [
+        f"{number:,} {role}" + (f": {plain(reason)}" if reason else "") for (role, reason), number in became.items()
+    ]
+    columns = ["row", "role", "label", "weight", "input", "from"]
+    cells = [
+        [
+            short(row["id"]),
+            row["role"],
+            row["target"],
+            f"{row['weight'] * row['factor']:.3g}",
+            row["inputs"],
+            row["origin"],
+        ]
+        for row in rows
+    ]
+    return "\n".join(counts) + "\n\n" + table(columns, [[plain(str(cell)) for cell in line] for line in cells])
+
+
+def read_examples(repository: Repository, version: str) -> list[dict[str, Any]]:
+    """The rows of the update that trained a version: what each was used for or, if it was not, why.
+
+    ``weight`` is the user's, ``factor`` what curation multiplied it by; ``inputs`` are cut to a line.
+    """
+    from dripstone.update.lineage import update_rows
+
+    return [
+        {
+            "id": row.id,
+            "role": row.role,
+            "reason": row.reason,
+            "target": row.target,
+            "weight": row.weight,
+            "factor": row.factor,
+            "slice": row.slice,
+            "origin": row.origin,
+            "inputs": _excerpt(row.inputs),
+        }
+        for row in update_rows(repository, version)
+    ]
+
+
+def _excerpt(inputs: Any) -> str:
+    if not isinstance(inputs, str):
+        return f"{'x'.join(map(str, inputs.shape))} numbers"
+    line = " ".join(inputs.split())
+    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
 
 
 def _to_text(facts: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ def _to_text(status: dict[str, Any]) -> str:
         f"{status['alpha']:g} spent",
         "log": f"entry {status['number']}, {moment(status['time'])} UTC",
         "last update": f"{last['verdict']}: {last['reason']}" if last else "none yet",
+        **({"drift": "; ".join(status["drift"])} if status["drift"] else {}),
         "pending": count(status["pending"], "row")
         + (f"; about {count(needed, 'more labelled row')} would decide" if needed else ""),
         "quarantined": count(status["quarantined"], "row"),
@@ -75,6 +76,7 @@ def read_status(repository: Repository, alpha: float, dripstone: str = "dripston
         "quarantined": quarantined,
         "rows_needed": report.evidence.rows_needed if waiting and report is not None else None,
         "last": None if last is None else {"number": last.number, "verdict": last.verdict, "reason": last.reason},
+        "drift": report.drift.words if report is not None and report.drift is not None else [],
         "next": _next(dripstone, head.number, pending, quarantined),
     }
 

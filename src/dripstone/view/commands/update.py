@@ -104,6 +104,8 @@ def _measured(update: Update) -> dict[str, str]:
 
 
 def _warn(out: Output, update: Update) -> None:
+    for words in update.drift.words if update.drift else ():
+        out.warn(f"drift: {plain(words)}")
     for reason, number in update.rejections.items():
         out.warn(f"{count(number, 'row')} rejected: {plain(reason)}")
     if dropped := update.examples.dropped:
