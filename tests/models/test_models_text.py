@@ -261,3 +261,21 @@ def test_the_default_length_is_what_the_encoder_knows(encoder_folder):
     assert model.spec.kwargs["max_length"] == 32
     with pytest.raises(ModelError, match="max_length 33 is more than the 32 positions"):
         text_classifier(str(encoder_folder), random_features=16, max_length=33)
+
+
+def test_composed_and_separate_accents_are_one_word_wherever_the_version_goes(copied):
+    file = copied / "tokenizer.json"
+    file.write_text(file.read_text("utf-8").replace('"card"', '"caf\\u00e9"'), "utf-8")
+    made = text_classifier(str(copied), random_features=16)
+    rebuilt = text_classifier("any", random_features=16, assets=made.assets)
+    for model in (made, rebuilt):
+        composed, separate = model.collate(["caf\u00e9", "cafe\u0301"])["input_ids"].tolist()
+        assert composed == separate == [2, model.preprocess.tokenizer._tokenizer.token_to_id("caf\u00e9"), 3]
+
+
+def test_a_version_from_before_reads_texts_as_it_did(copied):
+    made = text_classifier(str(copied), random_features=16)
+    tree = json.loads(made.assets["tokenizer.json"])
+    tree["normalizer"] = {"type": "Lowercase"}
+    old = text_classifier("any", assets={**made.assets, "tokenizer.json": json.dumps(tree).encode()})
+    assert old.assets["tokenizer.json"] == json.dumps(tree).encode()

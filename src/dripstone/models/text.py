@@ -192,7 +192,20 @@ def _tokenizer_json(tokenizer: Any, config: Any, encoder: str) -> bytes:
         raise _cannot_load(encoder, ValueError("its tokenizer has more tokens than its embedding has rows"))
     if tokenizer.pad_token is not None:
         backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
-    return backend.to_str().encode()
+    return _composing(backend).to_str().encode()
+
+
+def _composing(tokenizer: Any) -> Any:
+    """The tokenizer, which first writes each accented letter as one character (Unicode NFC).
+
+    One text may be written with composed or with separate accents, and tokenizers that work on bytes take the two for
+    different words. It stands in the tokenizer's file, which a version carries: training and serving cannot differ.
+    """
+    from tokenizers import normalizers
+
+    before = [normalizers.NFC()]
+    tokenizer.normalizer = normalizers.Sequence(before + ([tokenizer.normalizer] if tokenizer.normalizer else []))
+    return tokenizer
 
 
 def _without_dropped(value: Any) -> Any:
