@@ -326,3 +326,36 @@ def test_an_interrupted_creation_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         Learner.create(tmp_path / "a" / "project", model=mlp(inputs=2, random_features=64))
     assert not (tmp_path / "a" / "project").exists()
+
+
+def test_a_source_of_any_length_is_learned_in_several_updates(tmp_path):
+    learner = make(tmp_path)
+    drawn = []
+
+    def source():
+        for row in blobs(150, seed=0):
+            drawn.append(row)
+            yield row
+
+    updates = learner.updates(source(), rows=120)
+    first = next(updates)
+    assert (first.verdict, first.examples.received, len(drawn)) == ("promoted", 120, 120)
+    assert [update.examples.received for update in updates] == [120, 60]
+    assert len(drawn) == 300
+    assert [entry.number for entry in learner.log()] == [4, 3, 2, 1]
+
+
+def test_what_several_updates_have_committed_stays(tmp_path):
+    learner = make(tmp_path)
+    rows = [*blobs(60, seed=0), {"label": "a"}]
+    updates = learner.updates(rows, rows=120)
+    live = next(updates).version
+    with pytest.raises(DataError, match="row 121 has no column 'inputs'"):
+        next(updates)
+    assert learner.log()[0].version == live
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+def test_an_update_has_a_row(tmp_path, rows):
+    with pytest.raises(UsageError, match="give at least 1"):
+        next(make(tmp_path).updates(blobs(5, seed=0), rows=rows))

@@ -30,6 +30,7 @@ from dripstone.select.selection import Selection
 from dripstone.store.files import write_new
 from dripstone.store.repository import Repository
 from dripstone.stream.columns import record_excerpt, to_inputs
+from dripstone.stream.portions import portions
 from dripstone.stream.source import Source, read
 from dripstone.tasks.classification import mark, predictions
 from dripstone.train.features import features_of, head_logits
@@ -180,6 +181,36 @@ class Learner:
                 report = event.update
         assert report is not None
         return report
+
+    def updates(
+        self, source: Source, *, rows: int = 10_000, dry_run: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[Update]:
+        """Learn from a source of any length, an update for every so many rows; memory is bounded by those.
+
+        Parameters
+        ----------
+        source, dry_run
+            As for ``update``; it is read as far as an update needs.
+        rows : int
+            Of an update, at least 1.
+        settings : mapping, optional
+            Any key, ``select.selection`` and ``curate.policy`` among them, for these updates only.
+
+        Yields
+        ------
+        Update
+            As each is committed. What has been committed stays, whatever the rest of the source brings.
+        """
+        for portion in self.portions(source, rows):
+            for event in self.update_events(portion, dry_run=dry_run, settings=settings):
+                if isinstance(event, Finished):
+                    yield event.update
+
+    def portions(self, source: Source, rows: int) -> Iterator[list[Example]]:
+        """A source cut into portions of so many rows, fewer where they are large; it is read as they are asked for."""
+        if rows < 1:
+            raise UsageError(f"an update of {rows} rows learns nothing", remedy="give at least 1", kind="usage.rows")
+        return portions(read(source, self.config.task), rows)
 
     def update_events(
         self, source: Source, *, dry_run: bool = False, settings: Mapping[str, Any] | None = None

@@ -337,3 +337,34 @@ def test_digits_from_json_lines(tmp_path, dripstone):
     assert dripstone("-C", project, "show", "--format", "json").json()["labels"] == [0, 1, 2, 3]
     flips = dripstone("-C", project, "diff", versions[2], versions[1]).out.splitlines()
     assert any(line.split()[:3] == ["0", "-", "0"] for line in flips)
+
+
+def test_update_every_so_many_rows(project, dripstone, tmp_path):
+    rows = write_csv(tmp_path / "more.csv", blobs(60, "ab", 7))
+    found = dripstone("-C", project, "update", rows, "--every", 50, "--format", "json")
+    reports = [json.loads(line) for line in found.out.splitlines()]
+    assert [report["examples"]["received"] for report in reports] == [50, 50, 20]
+    assert found.code == max(report["verdict"] not in ("promoted", "unchanged") for report in reports)
+    assert [entry["number"] for entry in dripstone("-C", project, "log", "--format", "json").json()[:3]] == [5, 4, 3]
+    assert dripstone("-C", project, "update", rows, "--every", 0).code == 2
+
+
+def test_show_lists_the_rows_of_a_version_and_what_became_of_them(project, dripstone, tmp_path):
+    more = write_csv(tmp_path / "more.csv", [*blobs(60, "ab", 7), ("nan", 1.0, "a"), (1.0, 5000.0, "a")])
+    update = dripstone("-C", project, "update", more, "--format", "json").json()
+    found = dripstone("-C", project, "show", update["version"], "--examples", "--format", "json").json()
+    assert found["version"] == update["version"]
+    roles = [row["role"] for row in found["examples"]]
+    counts = update["examples"]
+    assert (roles.count("train"), roles.count("held_out")) == (counts["trained"], counts["held_out"])
+    rejected = {row["origin"]: row["reason"] for row in found["examples"] if row["role"] == "rejected"}
+    assert rejected["more.csv:122"] == "the input holds NaN or infinity"
+    assert "column 2 of the input is far from what the first rows had" in rejected["more.csv:123"]
+    assert found["examples"][0].keys() == {
+        "id", "role", "reason", "target", "weight", "factor", "slice", "origin", "inputs",
+    }  # fmt: skip
+    text = dripstone("-C", project, "show", update["version"], "--examples").out
+    assert text.startswith(f"{counts['trained']:,} train\n")
+    assert "1 rejected: the input holds NaN or infinity" in text
+    first = dripstone("-C", project, "log", "--format", "json").json()[-1]["version"]
+    assert "row" in dripstone("-C", project, "show", first, "--examples").out

@@ -1,4 +1,4 @@
-"""Python objects: an iterable of mappings."""
+"""Python objects: an iterable of mappings, or of examples that were read before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dripstone.stream.columns import record_excerpt, to_example
 
 
 def read_objects(
-    records: Iterable[Mapping[str, Any]], columns: TaskConfig, *, labelled: bool = True
+    records: Iterable[Mapping[str, Any] | Example], columns: TaskConfig, *, labelled: bool = True
 ) -> Iterator[Example]:
     """Yield the examples of an iterable of records.
 
@@ -23,6 +23,9 @@ def read_objects(
     [([1.0, 2.0], 'a')]
     """
     for number, record in enumerate(records, start=1):
+        if isinstance(record, Example):
+            yield record
+            continue
         if not isinstance(record, Mapping):
             raise DataError(
                 f"row {number} is not a mapping of columns: {record_excerpt(record)}",

@@ -37,8 +37,8 @@ contradicts everything."""
 def leave_out_duplicates(batch: Batch, policy: Policy, state: TrainingState) -> None:
     """Reject new rows that say what an earlier one says; see `dripstone.curate.dedupe`.
 
-    What a person admitted, what waits, and corrections of learned and of waiting rows are taken for granted: new rows are
-    held against them.
+    What a person admitted, what waits, and corrections of learned and of waiting rows are taken for granted: new rows
+    are held against them.
     """
     if not policy.dedupe or not batch.rows:
         return

@@ -16,6 +16,7 @@ from dripstone.view.progress import follow
 @click.option("--optimizer", help="Of the loop: adamw.")
 @click.option("--curate", help="Curation policies, as screen+replay:2000.")
 @click.option("--gate", help="Mode of the gate: steady, better or off.")
+@click.option("--every", type=click.IntRange(min=1), metavar="ROWS", help="An update for every so many rows.")
 @click.option("--dry-run", is_flag=True, help="Train and report, ask no gate, change nothing.")
 @set_option
 @format_option
@@ -27,20 +28,27 @@ def command(
     optimizer: str | None,
     curate: str | None,
     gate: str | None,
+    every: int | None,
     dry_run: bool,
     settings: dict[str, str],
     format: str,
 ) -> None:
-    """Learn from FILEs (.jsonl, .ndjson or .csv), if that does no harm."""
+    """Learn from FILEs (.jsonl, .ndjson, .csv; .parquet, .arrow, .feather with an extra), if that does no harm.
+
+    With --every, files of any length are learned in several updates, each reported when it is committed.
+    """
     from dripstone.core.config import short_settings
 
     chosen = {**settings, **short_settings(select=select, optimizer=optimizer, curate=curate, gate=gate)}
     out = Output(format)
     learner = open_learner(ctx.obj, chosen)
-    update = follow(learner.update_events(files, dry_run=dry_run), show=format == "human")
-    _warn(out, update)
-    out.data(to_json(update), to_text(update, dry_run=dry_run))
-    ctx.exit(exit_code(update, dry_run=dry_run))
+    code = 0
+    for source in (files,) if every is None else learner.portions(files, every):
+        update = follow(learner.update_events(source, dry_run=dry_run), show=format == "human")
+        _warn(out, update)
+        out.data(to_json(update), to_text(update, dry_run=dry_run))
+        code = max(code, exit_code(update, dry_run=dry_run))
+    ctx.exit(code)
 
 
 def exit_code(update: Update, *, dry_run: bool) -> int:
