@@ -48,7 +48,7 @@ def test_policies_that_do_not_exist(name):
 
 @pytest.mark.parametrize("name", ["screen:unknown", "screen:", "screen:known:known"])
 def test_ways_of_screening_that_do_not_exist(name):
-    with pytest.raises(UsageError, match="there is no curation policy .*use screen, screen:known"):
+    with pytest.raises(UsageError, match=r"there is no curation policy .*use screen, screen:known"):
         parse_policy(name)
 
 

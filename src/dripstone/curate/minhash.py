@@ -48,7 +48,7 @@ def sketch_texts(texts: Sequence[bytes]) -> np.ndarray:
 
 def text_buckets(sketches: np.ndarray) -> np.ndarray:
     """[texts, 16] int64, one for each band: texts that share none are hardly alike."""
-    bands = np.ascontiguousarray(sketches).view(np.int64).reshape(len(sketches), -1, BAND // 2)
+    bands = np.ascontiguousarray(sketches).view(np.int64).reshape(len(sketches), NUMBERS // BAND, BAND // 2)
     return bands[..., 0] * np.int64(0x9E3779B97F4A7C15 - 2**64) ^ bands[..., 1]
 
 

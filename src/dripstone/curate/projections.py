@@ -38,7 +38,7 @@ def sketch_arrays(arrays: Sequence[np.ndarray], schema: Schema) -> np.ndarray:
     low, high = np.array(schema.low, dtype=np.float32), np.array(schema.high, dtype=np.float32)
     width = high - low
     varied = width[width > 0]
-    width = np.maximum(width, np.median(varied) if len(varied) else 1.0)
+    width = np.where(width > 0, width, np.median(varied) if len(varied) else 1.0)
     values = (values - low) / width
     projection = np.random.default_rng(0).standard_normal((values.shape[1], NUMBERS)).astype(np.float32)
     return values @ (projection / np.sqrt(NUMBERS * values.shape[1], dtype=np.float32))
@@ -52,7 +52,7 @@ def usual_distance(sketches: np.ndarray) -> float:
     squares = (some**2).sum(axis=1)
     distances = squares[:, None] + squares - 2 * some @ some.T
     np.fill_diagonal(distances, np.inf)
-    return float(np.sqrt(np.median(distances.min(axis=1).clip(min=0.0))))
+    return float(np.median(np.sqrt(distances.min(axis=1).clip(min=0.0))))
 
 
 def array_buckets(sketches: np.ndarray, near: float) -> np.ndarray:

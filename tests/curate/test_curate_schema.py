@@ -1,0 +1,73 @@
+"""What the first stage looked like, and what is too far from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dripstone.core.records import Schema
+from dripstone.curate.schema import LONGER, MAX_COLUMNS, SHORT, WIDTHS, learn_schema, oddity
+
+
+def test_no_rows_have_no_schema():
+    assert learn_schema([]) is None
+
+
+def test_texts_have_a_longest_one():
+    assert learn_schema(["a", "abc", ""]) == Schema(rows=3, longest=3)
+
+
+def test_a_text_is_too_long_only_far_beyond_the_longest():
+    short, long = learn_schema(["a"]), learn_schema(["a" * 1000])
+    assert oddity("a" * SHORT, short) is None
+    assert "longer than 2,000 characters, where the first rows had 1 at most" in oddity("a" * (SHORT + 1), short)
+    assert oddity("a" * (LONGER * 1000), long) is None
+    assert oddity("a" * (LONGER * 1000 + 1), long) is not None
+
+
+def test_each_column_of_a_table_has_its_own_bounds():
+    schema = learn_schema([np.array([0.0, 100.0]), np.array([1.0, 300.0])])
+    assert (schema.low, schema.high) == ([0.0, 100.0], [1.0, 300.0])
+    assert oddity(np.array([1.0 + WIDTHS * 200, 100.0]), schema) is not None
+    assert oddity(np.array([0.0, 300.0 + WIDTHS * 200]), schema) is None
+    assert "column 2 of the input" in oddity(np.array([0.0, 301.0 + WIDTHS * 200]), schema)
+    assert "(100 to 300)" in oddity(np.array([0.0, -10_000.0]), schema)
+
+
+def test_a_column_that_did_not_vary_may_vary_like_the_others():
+    schema = learn_schema([np.array([0.0, 5.0]), np.array([2.0, 5.0]), np.array([1.0, 5.0])])
+    assert oddity(np.array([1.0, 5.0 + WIDTHS * 2]), schema) is None
+    assert oddity(np.array([1.0, 5.1 + WIDTHS * 2]), schema) is not None
+
+
+def test_where_nothing_varied_the_values_themselves_are_the_unit():
+    schema = learn_schema([np.array([100.0, 0.0])])
+    assert oddity(np.array([1000.0, 9.0]), schema) is None
+    assert oddity(np.array([1200.0, 0.0]), schema) is not None
+    assert oddity(np.array([100.0, 11.0]), schema) is not None
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (MAX_COLUMNS + 1,)])
+def test_pictures_and_very_wide_rows_have_one_pair_of_bounds(shape):
+    rows = [np.zeros(shape), np.ones(shape)]
+    schema = learn_schema(rows)
+    assert (schema.low, schema.high) == ([0.0], [1.0])
+    odd = np.zeros(shape)
+    odd.flat[-1] = 12.0
+    assert oddity(odd, schema) == "a value of the input is far from what the first rows had (0 to 1)"
+    assert oddity(rows[1], schema) is None
+
+
+def test_the_same_values_in_another_shape_are_judged_alike():
+    schema = learn_schema([np.zeros(4), np.ones(4)])
+    assert oddity(np.ones((2, 2)), schema) is None
+    assert oddity(np.full((2, 2), 99.0), schema) is not None
+    assert oddity(np.full(3, 99.0), schema) is None  # no row of this schema: other checks see to it
+
+
+def test_honest_rows_of_later_classes_pass():
+    from sklearn.datasets import load_digits
+
+    pictures, digits = load_digits(return_X_y=True)
+    schema = learn_schema(list(pictures[digits < 2]))
+    assert not any(oddity(picture, schema) for picture in pictures)
