@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripstone.curate.replay import remember
+from dripstone.curate.replay import draw_balanced, herd, level, remember
 
 
 def run(stages, capacity, seed):
@@ -100,3 +102,93 @@ def test_the_given_memory_is_not_touched():
     memory = [1, 2, 3]
     remember(memory, 3, range(50), 3, 0)
     assert memory == [1, 2, 3]
+
+
+def balanced(stages, capacity, key=b"k"):
+    """Rows (id, label) offered in stages."""
+    memory, counts = [], Counter()
+    for stage in stages:
+        pool = [*memory, *stage]
+        counts.update(label for _, label in stage)
+        kept = draw_balanced([row[0] for row in pool], [row[1] for row in pool], counts, capacity, key)
+        memory = [pool[place] for place in kept]
+    return memory
+
+
+def labelled(counts, start=0):
+    return [(f"{label}{start + i}", label) for label, count in counts.items() for i in range(count)]
+
+
+@given(st.lists(st.integers(1, 50), max_size=8), st.integers(0, 60))
+def test_the_level_uses_the_room_and_never_more(counts, capacity):
+    each = level(counts, capacity)
+    assert sum(min(count, each) for count in counts) <= capacity or each == 0
+    if counts and each < max(counts):
+        assert sum(min(count, each + 1) for count in counts) > capacity
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(0, 40), st.data())
+def test_the_level_never_rises_while_rows_come(counts, capacity, data):
+    more = [count + data.draw(st.integers(0, 20)) for count in counts] + data.draw(
+        st.lists(st.integers(1, 9), max_size=2)
+    )
+    before, after = level(counts, capacity), level(more, capacity)
+    assert after <= before or before == max(counts)
+
+
+@given(st.permutations(labelled({"a": 9, "b": 4, "c": 7})), st.integers(1, 6), st.integers(0, 25))
+def test_a_balanced_memory_is_the_same_in_any_order_and_split(rows, size, capacity):
+    stages = [rows[start : start + size] for start in range(0, len(rows), size)]
+    assert set(balanced(stages, capacity)) == set(balanced([labelled({"a": 9, "b": 4, "c": 7})], capacity))
+
+
+def test_three_hundred_stages_leave_each_label_at_the_level():
+    draw = np.random.default_rng(0)
+    stages = []
+    for number in range(300):
+        there = [f"label {i}" for i in range(1 + number // 20)]
+        stages.append([(f"{number}-{i}", str(draw.choice(there))) for i in range(20)])
+    for until in (5, 50, 299, 300):
+        counts = Counter(label for stage in stages[:until] for _, label in stage)
+        each = level(counts.values(), 200)
+        kept = Counter(label for _, label in balanced(stages[:until], 200))
+        assert kept == {label: min(count, each) for label, count in counts.items()}
+
+
+def test_within_a_label_every_row_is_as_likely():
+    stages = [labelled({"a": 12, "b": 3}), labelled({"a": 12, "c": 5}, start=12), labelled({"a": 6}, start=24)]
+    found = dict.fromkeys((row for stage in stages for row in stage if row[1] == "a"), 0)
+    runs = 1500
+    for run_ in range(runs):
+        for row in balanced(stages, 15, key=str(run_).encode()):
+            if row[1] == "a":
+                found[row] += 1
+    kept = sum(found.values()) / runs
+    scaled = chi_square(list(found.values()), runs * kept / 30) * 29 / (30 - kept)
+    assert scaled < bound(29)
+
+
+def test_more_labels_than_room_keep_one_row_each():
+    memory = balanced([labelled({str(i): 3 for i in range(10)})], 4)
+    assert len(memory) == len({label for _, label in memory}) == 4
+    assert balanced([labelled({"a": 3})], 0) == []
+
+
+def test_labels_of_two_types_are_two_labels():
+    assert len(draw_balanced(["1", "2", "3", "4"], [1, "1", 1, "1"], {}, 2, b"k")) == 2
+
+
+def test_herding_is_the_greedy_choice_of_the_mean_and_its_beginning_is_a_herd():
+    draw = np.random.default_rng(0)
+    features = draw.normal(0, 1, (12, 3))
+    mean = features.mean(axis=0)
+    chosen = herd(features, mean, 12)
+    assert sorted(chosen) == list(range(12))
+    for size in range(1, 7):
+        assert herd(features, mean, size) == chosen[:size]
+        before = features[chosen[: size - 1]].sum(axis=0)
+        free = [row for row in range(12) if row not in chosen[: size - 1]]
+        distances = [np.linalg.norm(mean - (before + features[row]) / size) for row in free]
+        assert chosen[size - 1] == free[int(np.argmin(distances))]
+    assert np.linalg.norm(features[chosen[:4]].mean(axis=0) - mean) < np.linalg.norm(features[:4].mean(axis=0) - mean)
+    assert herd(features, mean, 0) == []

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from dripstone.core.records import Schema
-from dripstone.curate.schema import LONGER, MAX_COLUMNS, SHORT, WIDTHS, learn_schema, oddity
+from dripstone.curate.schema import FEWEST_ROWS, LONGER, MAX_COLUMNS, SHORT, WIDTHS, learn_schema, oddity
+
+
+def many(rows):
+    """As many as it takes to set bounds."""
+    return [*rows] * FEWEST_ROWS
+
+
+def test_a_few_rows_set_no_bounds():
+    schema = learn_schema([np.zeros(2)] * (FEWEST_ROWS - 1))
+    assert oddity(np.full(2, 1e6), schema) is None
+    assert oddity(np.full(2, 1e6), learn_schema([np.zeros(2)] * FEWEST_ROWS)) is not None
 
 
 def test_no_rows_have_no_schema():
@@ -18,7 +29,7 @@ def test_texts_have_a_longest_one():
 
 
 def test_a_text_is_too_long_only_far_beyond_the_longest():
-    short, long = learn_schema(["a"]), learn_schema(["a" * 1000])
+    short, long = learn_schema(many(["a"])), learn_schema(many(["a" * 1000]))
     assert oddity("a" * SHORT, short) is None
     assert "longer than 2,000 characters, where the first rows had 1 at most" in oddity("a" * (SHORT + 1), short)
     assert oddity("a" * (LONGER * 1000), long) is None
@@ -26,7 +37,7 @@ def test_a_text_is_too_long_only_far_beyond_the_longest():
 
 
 def test_each_column_of_a_table_has_its_own_bounds():
-    schema = learn_schema([np.array([0.0, 100.0]), np.array([1.0, 300.0])])
+    schema = learn_schema(many([np.array([0.0, 100.0]), np.array([1.0, 300.0])]))
     assert (schema.low, schema.high) == ([0.0, 100.0], [1.0, 300.0])
     assert oddity(np.array([1.0 + WIDTHS * 200, 100.0]), schema) is not None
     assert oddity(np.array([0.0, 300.0 + WIDTHS * 200]), schema) is None
@@ -35,13 +46,13 @@ def test_each_column_of_a_table_has_its_own_bounds():
 
 
 def test_a_column_that_did_not_vary_may_vary_like_the_others():
-    schema = learn_schema([np.array([0.0, 5.0]), np.array([2.0, 5.0]), np.array([1.0, 5.0])])
+    schema = learn_schema(many([np.array([0.0, 5.0]), np.array([2.0, 5.0]), np.array([1.0, 5.0])]))
     assert oddity(np.array([1.0, 5.0 + WIDTHS * 2]), schema) is None
     assert oddity(np.array([1.0, 5.1 + WIDTHS * 2]), schema) is not None
 
 
 def test_where_nothing_varied_the_values_themselves_are_the_unit():
-    schema = learn_schema([np.array([100.0, 0.0])])
+    schema = learn_schema(many([np.array([100.0, 0.0])]))
     assert oddity(np.array([1000.0, 9.0]), schema) is None
     assert oddity(np.array([1200.0, 0.0]), schema) is not None
     assert oddity(np.array([100.0, 11.0]), schema) is not None
@@ -50,7 +61,7 @@ def test_where_nothing_varied_the_values_themselves_are_the_unit():
 @pytest.mark.parametrize("shape", [(2, 3), (MAX_COLUMNS + 1,)])
 def test_pictures_and_very_wide_rows_have_one_pair_of_bounds(shape):
     rows = [np.zeros(shape), np.ones(shape)]
-    schema = learn_schema(rows)
+    schema = learn_schema(many(rows))
     assert (schema.low, schema.high) == ([0.0], [1.0])
     odd = np.zeros(shape)
     odd.flat[-1] = 12.0
@@ -59,7 +70,7 @@ def test_pictures_and_very_wide_rows_have_one_pair_of_bounds(shape):
 
 
 def test_the_same_values_in_another_shape_are_judged_alike():
-    schema = learn_schema([np.zeros(4), np.ones(4)])
+    schema = learn_schema(many([np.zeros(4), np.ones((2, 2))]))
     assert oddity(np.ones((2, 2)), schema) is None
     assert oddity(np.full((2, 2), 99.0), schema) is not None
     assert oddity(np.full(3, 99.0), schema) is None  # no row of this schema: other checks see to it

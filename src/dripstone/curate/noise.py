@@ -88,10 +88,11 @@ def wrong_label_probabilities(scores: Iterable[np.ndarray], targets: np.ndarray)
     probabilities = np.zeros(len(targets))
     if len(targets) < FEWEST_ROWS or len(np.unique(targets)) < 2:
         return probabilities
-    scores, best = list(scores), -np.inf
+    scores = list(scores)
     unit = np.log(CERTAIN / (1 - CERTAIN) * (scores[0].shape[1] - 1))
     share_of_label = np.bincount(targets) / len(targets)
     by_chance = share_of_label[targets]
+    best = float(np.log(by_chance).sum())  # a model that explains labels no better than chance has nothing to say
     for one, scale in itertools.product(scores, SCALES):
         by_model = _softmax_of(unit * scale * one, targets)
         mixed = np.outer(1 - SHARES, by_model) + np.outer(SHARES, by_chance)

@@ -34,12 +34,12 @@ def sketch_arrays(arrays: Sequence[np.ndarray], schema: Schema) -> np.ndarray:
 
     The length of a sketch is about the root of the mean squared value.
     """
-    values = np.stack([array.reshape(-1) for array in arrays]).astype(np.float32)
-    low, high = np.array(schema.low, dtype=np.float32), np.array(schema.high, dtype=np.float32)
+    values = np.stack([array.reshape(-1) for array in arrays]).astype(np.float64)
+    low, high = np.array(schema.low), np.array(schema.high)
     width = high - low
     varied = width[width > 0]
     width = np.where(width > 0, width, np.median(varied) if len(varied) else 1.0)
-    values = (values - low) / width
+    values = ((values - low) / width).astype(np.float32)
     projection = np.random.default_rng(0).standard_normal((values.shape[1], NUMBERS)).astype(np.float32)
     return values @ (projection / np.sqrt(NUMBERS * values.shape[1], dtype=np.float32))
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -113,7 +113,9 @@ def level(counts: Iterable[int], capacity: int) -> int:
     return ascending[-1] if ascending else 0
 
 
-def draw_balanced(ids: Sequence[str], labels: Sequence[Hashable], capacity: int, key: bytes) -> list[int]:
+def draw_balanced(
+    ids: Sequence[str], labels: Sequence[T], counts: Mapping[T, int], capacity: int, key: bytes
+) -> list[int]:
     """Which rows a balanced memory keeps, in their order.
 
     Each row has a number drawn by a keyed hash of its id, for life; the lowest of a label stay. Numbers are independent
@@ -124,6 +126,9 @@ def draw_balanced(ids: Sequence[str], labels: Sequence[Hashable], capacity: int,
     ----------
     ids, labels : sequences
         Of remembered rows and new ones together.
+    counts : mapping of label to int
+        Rows of each label that were ever offered, these included. What is remembered of a label says nothing of how
+        many there were, and a level by that would rise and fall with the order of rows.
     capacity : int
         The most rows kept. Where there are more labels than that, some of them keep one row.
     key : bytes
@@ -131,14 +136,14 @@ def draw_balanced(ids: Sequence[str], labels: Sequence[Hashable], capacity: int,
 
     Examples
     --------
-    >>> draw_balanced(["1", "2", "3", "4"], ["a", "a", "a", "b"], 2, b"key")
+    >>> draw_balanced(["1", "2", "3", "4"], ["a", "a", "a", "b"], {"a": 3, "b": 1}, 2, b"key")
     [1, 3]
     """
     numbers = [_number(row_id, key) for row_id in ids]
-    places: dict[Hashable, list[int]] = {}
+    places: dict[T, list[int]] = {}
     for place in sorted(range(len(ids)), key=numbers.__getitem__):
         places.setdefault(labels[place], []).append(place)
-    each = level(map(len, places.values()), capacity)
+    each = level([max(counts.get(label, 0), len(mine)) for label, mine in places.items()], capacity)
     chosen = [place for mine in places.values() for place in mine[:each]]
     if each == 0:
         chosen = [mine[0] for mine in places.values()][:capacity]  # labels come in the order of their lowest numbers

@@ -23,6 +23,9 @@ LONGER = 20
 SHORT = 2000
 """Characters up to which no text is too long."""
 
+FEWEST_ROWS = 50
+"""That set bounds: what a few rows span says little about others. A larger stage sets them anew."""
+
 MAX_COLUMNS = 10_000
 """Columns that have bounds of their own; a larger array, and a picture, has the same for all of its values."""
 
@@ -48,18 +51,22 @@ def _bounds(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     if arrays[0].ndim > 1 or arrays[0].size > MAX_COLUMNS:
         low, high = min(float(row.min()) for row in arrays), max(float(row.max()) for row in arrays)
         return np.array([low]), np.array([high])
-    together = np.stack([row.astype(np.float64) for row in arrays])
+    together = np.stack([row.reshape(-1).astype(np.float64) for row in arrays])
     return together.min(axis=0), together.max(axis=0)
 
 
 def oddity(inputs: Inputs, schema: Schema) -> str | None:
-    """Why these inputs are out of the ordinary; None if they are not. Other checks come first: shape, NaN.
+    """Why these inputs are out of the ordinary; None if they are not, or too few rows have set the bounds.
+
+    Other checks come first: shape, NaN.
 
     Examples
     --------
-    >>> oddity(np.array([500.0, 20.0]), Schema(rows=2, low=[0.0, 10.0], high=[1.0, 30.0]))
+    >>> oddity(np.array([500.0, 20.0]), Schema(rows=200, low=[0.0, 10.0], high=[1.0, 30.0]))
     'column 1 of the input is far from what the first rows had (0 to 1)'
     """
+    if schema.rows < FEWEST_ROWS:
+        return None
     if isinstance(inputs, str):
         longest = max(LONGER * schema.longest, SHORT)
         if len(inputs) <= longest:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dripstone.core.errors import UsageError
 from dripstone.core.examples import Example, Label, holdout_hash, is_held_out
+from dripstone.curate.dedupe import EXACT
 from dripstone.store.ledger import Book, PendingRow
 from dripstone.update.known import content_hash, is_known, learned_content
 from dripstone.update.lineage import Place
@@ -17,7 +18,7 @@ from dripstone.update.lineage import Place
 KNOWN = "the row was learned already"
 PENDING = "the row is pending already"
 SUPERSEDED = "a later row of the batch has the same id"
-REPEATS = (KNOWN, PENDING, SUPERSEDED)
+REPEATS = (KNOWN, PENDING, SUPERSEDED, EXACT)
 """Reasons that say nothing against a row: where there are no others, sending it again changes nothing."""
 
 UNSTORABLE = "the id, slice or time holds half a character (a lone surrogate)"
@@ -216,7 +217,7 @@ def _carry(
         if again is not None and content_hash(again) != content_hash(item.row):
             batch.replaced.append(item)
         else:
-            batch.rows.append(_batch_row(item.row.example(), key, share, forced, item))
+            batch.rows.append(_batch_row(replace(item.row.example(), factor=1.0), key, share, forced, item))
 
 
 def _is_storable(row: Example) -> bool:

@@ -181,7 +181,7 @@ def count_rows(batch: Batch, book: Book, trained: int, replayed: int, dropped: i
     """The counts that an update reports; ``book`` is the one after the verdict."""
     return ExampleCounts(
         received=batch.received,
-        rejected=len(batch.rejected) + sum(row.left_out is not None for row in batch.rows),
+        rejected=len(batch.rejected) + sum(_role(row) == "rejected" for row in batch.rows),
         trained=trained,
         replayed=replayed,
         held_out=len(batch.fresh()),

@@ -192,7 +192,7 @@ def _new_labels(champion: Champion, candidate: Candidate | None) -> list[Label]:
 
 def _rejections(batch: Batch) -> dict[str, int]:
     """Rejected rows by reason, the commonest ones: a reason may quote its row, and a report has a bounded size."""
-    left_out = [row.left_out for row in batch.rows if row.left_out is not None]
+    left_out = [row.left_out for row in batch.rows if row.left_out is not None and row.quarantined is None]
     counts = Counter([reason for _, reason in batch.rejected] + left_out)
     named = dict(counts.most_common(MAX_REASONS))
     rest = sum(counts.values()) - sum(named.values())

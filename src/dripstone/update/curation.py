@@ -27,7 +27,7 @@ from dripstone.train.out_of_fold import out_of_fold_scores
 from dripstone.update.batch import Batch, BatchRow
 from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
-from dripstone.update.memory import memory_of, stage_schema
+from dripstone.update.memory import comparable_prints, memory_of, stage_schema
 
 FEWEST = 3
 """Rows of a label that the champion does not know, below which none is held to be wrong: the first one of a label
@@ -53,7 +53,7 @@ def leave_out_duplicates(batch: Batch, policy: Policy, state: TrainingState) -> 
         prints_of([row.example.inputs for row in rows], [row.example.target for row in rows], schema)
         for rows in (old, new)
     )
-    past = join_prints(memory.prints or no_prints(kind), before if old else no_prints(kind))
+    past = join_prints(comparable_prints(memory, schema) or no_prints(kind), before if old else no_prints(kind))
     gone = set()
     for row, reason in zip(new, find_duplicates(arrived, past, schema.apart), strict=True):
         if reason is not None:

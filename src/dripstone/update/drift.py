@@ -50,6 +50,7 @@ def watch(
     """
     places = rows_to_look_at(len(batch.rows), seed)
     features = encoding.of(places.tolist()).numpy()
+    features = features[np.isfinite(features).all(axis=1)]  # training says what is wrong with the others
     reference = _reference(state.drift, features.shape[1])
     look = look_for_drift(reference, features, number, seed=seed)
     errors, live = watch_errors(_errors(state.drift), _wrong(champion, batch, encoding))
@@ -81,7 +82,7 @@ def advance_drift(
     """
     anew = moved or (watched is not None and watched.drift.inputs)
     reference = torch.empty(0, features.shape[1]) if anew else torch.from_numpy(_reference(kept, features.shape[1]))
-    seen = 0 if anew or "seen" not in kept else int(from_raw(kept["seen"])[0])
+    seen = 0 if anew else int(_read(kept, "seen", "I64", np.zeros(1, dtype=np.int64)).sum())
     rows, seen = remember(list(reference), seen, list(features.float()), LOOK, seed)
     errors = watched.errors if watched is not None else _errors(kept)
     return {
@@ -92,10 +93,16 @@ def advance_drift(
 
 
 def _reference(kept: Mapping[str, RawTensor], width: int) -> np.ndarray:
-    """Features of earlier held-out rows; those of another model are as good as none."""
-    found = from_raw(kept["reference"]).numpy() if "reference" in kept else np.empty((0, width), dtype=np.float32)
-    return found if found.shape[1:] == (width,) else np.empty((0, width), dtype=np.float32)
+    """Features of earlier held-out rows; those of another model, and damaged ones, are as good as none."""
+    nothing = np.empty((0, width), dtype=np.float32)
+    found = _read(kept, "reference", "F32", nothing)
+    return found if found.shape[1:] == (width,) and np.isfinite(found).all() else nothing
 
 
 def _errors(kept: Mapping[str, RawTensor]) -> np.ndarray:
-    return from_raw(kept["errors"]).numpy().astype(bool) if "errors" in kept else np.empty(0, dtype=bool)
+    return _read(kept, "errors", "U8", np.empty(0, dtype=np.uint8)).reshape(-1).astype(bool)
+
+
+def _read(kept: Mapping[str, RawTensor], name: str, dtype: str, otherwise: np.ndarray) -> np.ndarray:
+    raw = kept.get(name)
+    return from_raw(raw).numpy() if raw is not None and raw.dtype == dtype else otherwise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ from dripstone.core.tensors import RawTensor
 from dripstone.curate.dedupe import REMEMBERED, Prints, distance_apart, join_prints, no_prints, prints_of
 from dripstone.curate.policy import Policy, parse_policy
 from dripstone.curate.replay import draw_balanced, herd, level, remember
-from dripstone.curate.schema import learn_schema
+from dripstone.curate.schema import FEWEST_ROWS, learn_schema
 from dripstone.store.ledger import PageRow
 from dripstone.store.state import TrainingState
 from dripstone.train.features import features_of
@@ -82,23 +82,36 @@ def advance_memory(
     rows = [*trained, *held_out]
     schema = stage_schema(memory.schema, [inputs_of(row) for row in rows], apart=policy.dedupe is not None)
     counts = memory.counts + Counter(row.target for row in trained if row.target is not None)
-    replay, seen = _remember(old, memory, trained, policy, config, key, model)
+    replay, seen = _remember(old, replace(memory, counts=counts), trained, policy, config, key, model)
     prints = None
     if policy.dedupe and schema is not None:
-        prints = join_prints(memory.prints, print_rows(rows, schema), REMEMBERED)
+        prints = join_prints(comparable_prints(memory, schema), print_rows(rows, schema), REMEMBERED)
     return Memory(replay, seen, schema, counts, prints)
 
 
 def stage_schema(schema: Schema | None, inputs: Sequence[Inputs], *, apart: bool) -> Schema | None:
-    """The schema of the first stage, which is this one where there is none yet.
+    """The schema of the first stage, which is this one where there is none yet, or one of too few rows.
 
     With ``apart`` also the usual distance of arrays, of the first stage that had one when it was asked for.
     """
-    schema = schema or learn_schema(inputs)
+    if schema is None or schema.rows < min(FEWEST_ROWS, len(inputs)) or not _fits(schema, inputs):
+        schema = learn_schema(inputs) or schema
     if schema is None or not (apart and inputs and schema.low) or schema.apart:
         return schema
     distance = distance_apart(prints_of(inputs, [None] * len(inputs), schema))
     return msgspec.structs.replace(schema, apart=distance)
+
+
+def _fits(schema: Schema, inputs: Sequence[Inputs]) -> bool:
+    """Whether the bounds are those of rows like these; a state that was damaged may hold others."""
+    texts = not inputs or isinstance(inputs[0], str)
+    return texts or len(schema.low) in (1, np.size(inputs[0]))
+
+
+def comparable_prints(memory: Memory, schema: Schema) -> Prints | None:
+    """The prints that are kept; none where they were made in the units of another schema."""
+    old = memory.schema
+    return memory.prints if old is None or (old.low, old.high) == (schema.low, schema.high) else None
 
 
 def inputs_of(row: PageRow) -> Inputs:
@@ -125,7 +138,8 @@ def _remember(
         return remember(old, memory.seen, trained, capacity, config.train.seed)
     seen, pool = memory.seen + len(trained), [*old, *trained]
     if policy.replay.law == "balanced":
-        chosen = draw_balanced([row.id for row in pool], [row.target for row in pool], capacity, key)
+        labels = [row.target for row in pool if row.target is not None]
+        chosen = draw_balanced([row.id for row in pool], labels, memory.counts, capacity, key)
         return [pool[place] for place in chosen], seen
     return _herd(old, trained, memory.counts, capacity, model), seen
 
@@ -141,7 +155,7 @@ def _herd(
     pools: dict[Label | None, list[PageRow]] = {}
     for row in [*old, *trained]:
         pools.setdefault(row.target, []).append(row)
-    each = level(map(len, pools.values()), capacity) or 1
+    each = level([max(counts[label], len(pool)) for label, pool in pools.items()], capacity) or 1  # type: ignore[index]
     came = Counter(row.target for row in trained)
     kept = []
     for label, pool in pools.items():
@@ -149,7 +163,7 @@ def _herd(
             features = features_of(model, [inputs_of(row) for row in pool]).double().numpy()
             stand_for = np.ones(len(pool))
             remembered = len(pool) - came[label]
-            stand_for[:remembered] = max(counts[label], remembered) / max(remembered, 1)  # type: ignore[index]
+            stand_for[:remembered] = max(counts[label] - came[label], remembered) / max(remembered, 1)  # type: ignore[index]
             mean = np.average(features, axis=0, weights=stand_for)
             pool = [pool[place] for place in herd(features, mean, each)]
         kept += pool[:each]

@@ -53,10 +53,12 @@ def command(
 
 def exit_code(update: Update, *, dry_run: bool) -> int:
     """0 promoted, unchanged or a dry run; 1 refused or undecided; 2 if there was no row to learn from but bad ones."""
+    from dripstone.curate.noise import REASON
+
     rows = update.examples
     if update.verdict in ("promoted", "unchanged"):
         return 0
-    if rows.received and rows.rejected == rows.received and not rows.trained:
+    if rows.received and rows.rejected == rows.received and not rows.trained and REASON not in update.rejections:
         return 2
     return 0 if dry_run else 1
 
