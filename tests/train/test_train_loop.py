@@ -264,3 +264,83 @@ def test_in_bfloat16_the_backbone_alone_is_less_precise(monkeypatch):
     assert seen == {"backbone": torch.bfloat16, "head": (torch.float32, torch.float32)}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert losses[-1] < 0.8 * losses[0]
+
+
+class Chosen:
+    """Prunes to given rows, with given factors, and remembers the losses that it was shown."""
+
+    def __init__(self, rows, factors):
+        self.rows, self.factors, self.losses = rows, factors, []
+
+    def choose(self, rows, losses, epoch, epochs, seed):
+        self.losses.append(losses.clone())
+        return self.rows, self.factors
+
+
+def looped(model, rows, config=FAST, **given):
+    names = moving(model)
+    trained = fork(model, names)
+    events = list(run_loop(trained, names, rows, config, "full@sgd", **given))
+    return trained, events
+
+
+def test_a_pruned_epoch_learns_the_chosen_rows_alone():
+    model, chosen = make(dropout=0.0), torch.arange(0, 30, 3)
+    ones = torch.ones(len(chosen), dtype=torch.float64)
+    prune = Chosen(chosen, ones)
+    pruned, _ = looped(model, data(30), prune=prune)
+    others = [0.0 if row % 3 else 1.0 for row in range(30)]
+    assert same_bits(pruned, train(model, data(30, others)))
+    assert prune.losses[0].isnan().all()
+    assert (~prune.losses[1].isnan()).nonzero().flatten().tolist() == chosen.tolist()
+
+
+def test_factors_weigh_the_chosen_rows():
+    model, rows = make(dropout=0.0), torch.arange(30)
+    config = TrainConfig(stop=Stop(epochs=1), learning_rate=0.01, batch_size=30, optimizer="sgd")
+    one, _ = looped(model, data(30), config, prune=Chosen(rows, torch.full((30,), 1.0, dtype=torch.float64)))
+    two, _ = looped(model, data(30), config, prune=Chosen(rows, torch.full((30,), 2.0, dtype=torch.float64)))
+    slow = TrainConfig(
+        stop=Stop(epochs=1), learning_rate=0.02, batch_size=30, optimizer="sgd", step=Step(weight_decay=0)
+    )
+    plain = TrainConfig(
+        stop=Stop(epochs=1), learning_rate=0.01, batch_size=30, optimizer="sgd", step=Step(weight_decay=0)
+    )
+    twice, _ = looped(model, data(30), plain, prune=Chosen(rows, torch.full((30,), 2.0, dtype=torch.float64)))
+    faster, _ = looped(model, data(30), slow)
+    assert not same_bits(one, two)
+    for a, b in zip(twice.parameters(), faster.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_half_the_rows_make_half_the_steps_and_the_rate_still_falls_to_its_end(monkeypatch):
+    rates = []
+    monkeypatch.setattr(loop, "set_learning_rate", lambda optimizers, factor: rates.append(factor))
+    config = TrainConfig(stop=Stop(epochs=4), learning_rate=0.01, batch_size=5, step=Step(schedule="linear"))
+    looped(make(dropout=0.0), data(40), config)
+    whole = list(rates)
+    rates.clear()
+    half = torch.arange(0, 40, 2)
+    looped(make(dropout=0.0), data(40), config, prune=Chosen(half, torch.ones(20, dtype=torch.float64)))
+    assert (len(whole), len(rates)) == (32, 16)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(1 / 16)
+
+
+def test_the_loop_learns_changed_rows_and_measures_those_it_watches_as_they_are():
+    seen = []
+
+    def change(inputs, draw):
+        seen.extend(inputs)
+        return [np.full_like(row, draw.random()) for row in inputs]
+
+    rows, model = data(40), make(dropout=0.0)
+    collated = []
+    plain = model.collate
+    model.collate = lambda inputs: collated.extend(inputs) or plain(inputs)
+    config = TrainConfig(stop=Stop(epochs=2, patience=5), learning_rate=0.01, batch_size=8)
+    changed, _ = looped(model, rows, config, change=change)
+    assert len(seen) == 2 * 36  # four rows are watched
+    again, _ = looped(model, rows, config, change=change)
+    assert same_bits(changed, again)
+    assert not same_bits(changed, train(model, rows, config))
