@@ -5,9 +5,9 @@
 Two streams of each data set: ``classes``, ten new ones a stage, and ``refresh``, a thousand rows of all classes a
 stage. Labels are made wrong by drawing another one of the stage's. ``confident`` is confident learning's own rule
 (arXiv 1911.00068, equation 1 and its thresholds): a label is wrong where another one's probability is above that
-label's threshold, and it is the highest of those. ``drop`` and ``weigh`` are the policy's two forms, ``known`` leaves out
-exactly the wrong ones. The head is solved in closed form over all rows that are left, features are frozen. Accuracy is
-that on rows that validate; no test row is looked at. CPU-s are those of scores and rule over the whole stream.
+label's threshold, and it is the highest of those. ``drop`` and ``weigh`` are the policy's two forms, ``known`` leaves
+out exactly the wrong ones. The head is solved in closed form over all rows that are left, features are frozen. Accuracy
+is that on rows that validate; no test row is looked at. CPU-s are those of scores and rule over the whole stream.
 """
 
 from __future__ import annotations
