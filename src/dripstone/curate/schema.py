@@ -14,8 +14,8 @@ from dripstone.core.examples import Inputs
 from dripstone.core.records import Schema
 
 WIDTHS = 10.0
-"""How many widths of a column beyond its first values a number may lie. A missing value written as -999, a sum in cents
-among sums in euros and a broken sensor lie beyond it; a year of growth does not."""
+"""How many widths of a column, or times its size, beyond its first values a number may lie. A missing value written as
+-999, a sum in cents among sums in euros and a broken sensor lie beyond it; a year of growth does not."""
 
 LONGER = 20
 """By how many times a text may exceed the longest of the first stage."""
@@ -77,9 +77,9 @@ def oddity(inputs: Inputs, schema: Schema) -> str | None:
     if len(low) not in (1, len(values)):
         return None  # a model that takes rows in several shapes
     width = high - low
-    varied = width[width > 0]
-    # A column that did not vary at first may vary later, as much as the others do.
-    room = WIDTHS * np.maximum(width, np.median(varied) if len(varied) else np.maximum(np.abs(high), 1.0))
+    size = np.maximum(np.abs(low), np.abs(high))
+    # A column that did not vary at first says nothing of how it will: it may be the month of the first days.
+    room = np.where(width > 0, WIDTHS * np.maximum(width, size), np.inf)
     odd = np.flatnonzero((values < low - room) | (values > high + room))
     if not len(odd):
         return None
