@@ -192,7 +192,7 @@ def test_results_are_kept_and_tabled(tmp_path):
     row = tables.updates(kept, "bike").splitlines()[1].split()
     assert row == [*DRIPSTONE.split(), "0", "1", "1", "0", "0", "160", "9", "0", "1", "0"]
     told = "\n".join(tables.details(kept, "bike"))
-    assert "7 rows left out: column # is odd" in told
+    assert "7 times a row was left out: column # is odd" in told
     assert "rows from a change to the alarm of inputs: 250: 50; false 0, repeated 0" in told
     assert kept[0].late_accuracy == 0.0
     assert sliding(kept[0].right, 500)[[0, -1]].tolist() == [1.0, 0.0]

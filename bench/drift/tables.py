@@ -13,7 +13,8 @@ from dripstone.view.output import table
 
 LEGEND = """accuracy: prequential, over all rows but the first 200, in percent; last fifth: over the last fifth of the
 stream. CPU-s: of predicting and learning, an encoder's pass over the rows included, at the first delay. MB: peak
-resident set, the stream included."""
+resident set, the stream included. learned: rows of promoted updates, less those that are held out; quarantined and
+pending: at the end. A row that waits may be left out, and set off an alarm, in every update that it takes part in."""
 
 SHOWN = 12
 """Alarms that are named."""
@@ -83,7 +84,7 @@ def details(results: Sequence[Result], stream: str) -> Iterator[str]:
             for reason, count in step.rejected.items():
                 left_out[without_numbers(reason)] += count
         for reason, count in left_out.most_common(COMMON):
-            yield f"  {count:,} rows left out: {reason}"
+            yield f"  {count:,} times a row was left out: {reason}"
         said = Counter(f"{step.verdict}: {without_numbers(step.reason)}" for step in one.steps)
         for reason, count in said.most_common(COMMON):
             yield f"  {count} updates {reason}"
