@@ -92,5 +92,37 @@ def test_what_does_not_suit_is_refused(name, preprocess, what):
         Augment((name,)).fit(preprocess)
 
 
+def test_nothing_is_masked_where_a_tokenizer_has_no_mask():
+    class Texts(Stack):
+        kind = "text"
+
+    assert Augment().fit(Texts()).names == ("drop", "mask")
+    assert Augment(("drop",)).fit(Texts()).names == ("drop",)
+    with pytest.raises(UsageError, match=r"augment:mask does not suit this model, .* no token .*; use augment:drop"):
+        Augment(("drop", "mask")).fit(Texts())
+    Texts.mask_token = "[MASK]"
+    assert Augment(("mask",)).fit(Texts()) == Change(("mask",), mask_token="[MASK]")
+
+
+@pytest.mark.parametrize("names", [("jitter",), ("noise",), ("shift", "flip", "crop", "noise")])
+def test_large_numbers_do_not_overflow(names):
+    picture = None if names == ("jitter",) else (1, 2, 2)
+    given = [np.array([1e20, -1e20, 3e30, 0], dtype=np.float32).reshape(1, 2, 2) * scale for scale in (1, 2)]
+    for row in Change(names, picture=picture)(given, np.random.default_rng(0)):
+        assert row.dtype == np.float32
+        assert np.isfinite(row).all()
+
+
+@pytest.mark.parametrize("change", [Change(("jitter",)), Change(("drop",)), Change(("noise",), picture=(1, 2, 2))])
+def test_no_rows_are_no_rows_and_given_ones_are_not_touched(change):
+    draw = np.random.default_rng(0)
+    texts = "drop" in change.names
+    given = [TEXT, TEXT] if texts else [draw.random((1, 2, 2)).astype(np.float32) for _ in range(2)]
+    before = [row if texts else row.copy() for row in given]
+    changed = change(given, draw)
+    assert all(np.array_equal(row, old) for row, old in zip(given, before, strict=True))
+    assert not any(np.array_equal(row, new) for row, new in zip(given, changed, strict=True))
+
+
 def test_every_change_belongs_to_a_kind():
     assert {name for names in KINDS.values() for name in names} == {"drop", "mask", "jitter", *PICTURES}

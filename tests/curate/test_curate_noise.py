@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dripstone.curate import noise
 from dripstone.curate.noise import wrong_label_probabilities
 from dripstone.models.head import Head, Identity
 from dripstone.train.out_of_fold import out_of_fold_scores
@@ -69,6 +70,57 @@ def test_rare_labels_are_not_held_to_be_wrong_for_being_rare():
     labels, wrong = made_wrong(targets, 0.2, 0)
     held = probabilities(features, labels) > 0.5
     assert not (held & ~wrong & (targets == 5)).any()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
+def test_probabilities_are_as_large_as_wrong_labels_are_many(classes, share):
+    features, targets = clusters(600, classes, 0)
+    chance = np.random.default_rng(0).random(600) < share
+    labels = np.where(chance, np.random.default_rng(1).permutation(targets), targets)
+    assert probabilities(features, labels).mean() == pytest.approx((labels != targets).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_common_label_that_the_model_believes_is_not_wrong_for_being_common(seed):
+    draw = np.random.default_rng(seed)
+    targets = (draw.random(2000) < 0.1).astype(np.int64)
+    labels = np.where(draw.random(2000) < 0.6, draw.permutation(targets), targets)
+    found = wrong_label_probabilities([np.eye(2)[targets]], labels)
+    assert (found[labels == targets] < 0.05).all()
+    assert (found[labels != targets] > 0.5).all()
+
+
+def test_a_score_of_one_among_zeros_is_certain_and_chance_may_be_right(monkeypatch):
+    monkeypatch.setattr(noise, "SCALES", [1.0])
+    monkeypatch.setattr(noise, "SHARES", np.array([0.2]))
+    targets = np.arange(100) % 10
+    labels = (targets + (np.arange(100) < 20)) % 10
+    right = labels == targets
+    believed, common = np.where(right, 0.99, 0.01 / 9), np.bincount(labels)[labels] / 100
+    expected = 0.2 * common * (1 - believed) / (0.8 * believed + 0.2 * common)
+    assert wrong_label_probabilities([np.eye(10)[targets]], labels) == pytest.approx(expected)
+
+
+def test_no_share_of_wrong_labels_leaves_every_row_without_doubt():
+    targets = np.arange(100) % 4
+    assert not wrong_label_probabilities([np.eye(4)[targets]], targets).any()
+
+
+def test_the_model_under_which_labels_are_likeliest_counts_wherever_it_stands():
+    targets = np.arange(200) % 4
+    labels = targets.copy()
+    labels[:20] = (labels[:20] + 1) % 4
+    good, bad = np.eye(4)[targets], np.random.default_rng(0).random((200, 4))
+    alone = wrong_label_probabilities([good], labels)
+    for scores in ([good, bad], [bad, good], (one for one in (bad, good, bad))):
+        assert (wrong_label_probabilities(scores, labels) == alone).all()
+
+
+def test_scores_of_gigantic_size_overflow_nothing():
+    targets = np.arange(100) % 4
+    found = wrong_label_probabilities([1e300 * np.eye(4)[targets]], (targets + (np.arange(100) < 10)) % 4)
+    assert (np.flatnonzero(found > 0.5) == np.arange(10)).all()
 
 
 def test_probabilities_are_probabilities():

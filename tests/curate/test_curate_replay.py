@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripstone.curate.replay import draw_balanced, herd, level, remember
+from dripstone.curate.replay import Replay, draw_balanced, herd, level, remember
 
 
 def run(stages, capacity, seed):
@@ -112,6 +112,8 @@ def balanced(stages, capacity, key=b"k"):
         counts.update(label for _, label in stage)
         kept = draw_balanced([row[0] for row in pool], [row[1] for row in pool], counts, capacity, key)
         memory = [pool[place] for place in kept]
+        assert kept == sorted(set(kept))
+        assert len(memory) <= capacity
     return memory
 
 
@@ -122,9 +124,9 @@ def labelled(counts, start=0):
 @given(st.lists(st.integers(1, 50), max_size=8), st.integers(0, 60))
 def test_the_level_uses_the_room_and_never_more(counts, capacity):
     each = level(counts, capacity)
-    assert sum(min(count, each) for count in counts) <= capacity or each == 0
-    if counts and each < max(counts):
-        assert sum(min(count, each + 1) for count in counts) > capacity
+    assert 0 <= each <= capacity
+    assert sum(min(count, each) for count in counts) <= capacity
+    assert each == capacity or sum(min(count, each + 1) for count in counts) > capacity
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(0, 40), st.data())
@@ -132,8 +134,7 @@ def test_the_level_never_rises_while_rows_come(counts, capacity, data):
     more = [count + data.draw(st.integers(0, 20)) for count in counts] + data.draw(
         st.lists(st.integers(1, 9), max_size=2)
     )
-    before, after = level(counts, capacity), level(more, capacity)
-    assert after <= before or before == max(counts)
+    assert level(more, capacity) <= level(counts, capacity)
 
 
 @given(st.permutations(labelled({"a": 9, "b": 4, "c": 7})), st.integers(1, 6), st.integers(0, 25))
@@ -156,16 +157,34 @@ def test_three_hundred_stages_leave_each_label_at_the_level():
 
 
 def test_within_a_label_every_row_is_as_likely():
-    stages = [labelled({"a": 12, "b": 3}), labelled({"a": 12, "c": 5}, start=12), labelled({"a": 6}, start=24)]
-    found = dict.fromkeys((row for stage in stages for row in stage if row[1] == "a"), 0)
+    stages = [
+        labelled({"a": 12, "b": 3}),
+        labelled({"a": 12, "c": 9}, start=12),
+        labelled({"b": 8}, start=3),
+        labelled({"a": 6, "c": 4}, start=24),
+    ]
+    rows = [row for stage in stages for row in stage]
+    found = dict.fromkeys(rows, 0)
     runs = 1500
     for run_ in range(runs):
         for row in balanced(stages, 15, key=str(run_).encode()):
-            if row[1] == "a":
-                found[row] += 1
-    kept = sum(found.values()) / runs
-    scaled = chi_square(list(found.values()), runs * kept / 30) * 29 / (30 - kept)
-    assert scaled < bound(29)
+            found[row] += 1
+    for label, count in Counter(label for _, label in rows).items():
+        mine = [found[row] for row in rows if row[1] == label]
+        assert sum(mine) == 5 * runs
+        assert chi_square(mine, runs * 5 / count) * (count - 1) / (count - 5) < bound(count - 1)
+
+
+def test_another_key_draws_other_rows():
+    stages = [labelled({"a": 30, "b": 30})]
+    assert len({tuple(balanced(stages, 6, key=str(i).encode())) for i in range(20)}) == 20
+
+
+def test_the_level_goes_by_what_came_not_by_what_is_kept():
+    ids, labels = [str(i) for i in range(7)], ["a"] * 4 + ["b"] * 3
+    kept = draw_balanced(ids, labels, {"a": 1000, "b": 3}, 6, b"k")
+    assert Counter(labels[place] for place in kept) == {"a": 3, "b": 3}
+    assert draw_balanced([], [], {"a": 1000}, 6, b"k") == []
 
 
 def test_more_labels_than_room_keep_one_row_each():
@@ -190,5 +209,43 @@ def test_herding_is_the_greedy_choice_of_the_mean_and_its_beginning_is_a_herd():
         free = [row for row in range(12) if row not in chosen[: size - 1]]
         distances = [np.linalg.norm(mean - (before + features[row]) / size) for row in free]
         assert chosen[size - 1] == free[int(np.argmin(distances))]
+    assert herd(features, mean, 99) == chosen
     assert np.linalg.norm(features[chosen[:4]].mean(axis=0) - mean) < np.linalg.norm(features[:4].mean(axis=0) - mean)
     assert herd(features, mean, 0) == []
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_herding_finds_the_nearest_mean_also_far_from_the_origin(shift):
+    features = shift + np.random.default_rng(1).normal(0, 1, (40, 5))
+    mean = features[:20].mean(axis=0)  # not that of the rows: it stands for more than is remembered
+    chosen = herd(features, mean, 15)
+    for size in range(1, 16):
+        free = [row for row in range(40) if row not in chosen[: size - 1]]
+        best = min(np.linalg.norm(mean - features[[*chosen[: size - 1], row]].mean(axis=0)) for row in free)
+        assert np.linalg.norm(mean - features[chosen[:size]].mean(axis=0)) == pytest.approx(
+            best, abs=1e-9 * (1 + shift)
+        )
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_herds_of_few_rows_and_of_equal_ones(rows):
+    assert sorted(herd(np.ones((rows, 2)), np.ones(2), 2)) == list(range(min(rows, 2)))
+
+
+def test_neither_features_nor_mean_are_touched():
+    features = np.random.default_rng(0).random((6, 2))
+    before, mean = features.copy(), features.mean(axis=0)
+    herd(features, mean, 4)
+    assert (features == before).all()
+    assert (mean == before.mean(axis=0)).all()
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("text", ["0", "500", "500:balanced", "999999999:herding"])
+def test_what_is_written_reads_the_same(text, kind):
+    assert str(Replay.parse(kind(text.split(":")))) == f"replay:{text}"
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e3", "٣", "1234567890", "5:reservoir", "5:balanced:herding"])
+def test_what_means_nothing_is_no_policy(text):
+    assert Replay.parse(text.split(":")) is None

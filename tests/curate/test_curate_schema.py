@@ -72,7 +72,33 @@ def test_the_same_values_in_another_shape_are_judged_alike():
     schema = learn_schema(many([np.zeros(4), np.ones((2, 2))]))
     assert oddity(np.ones((2, 2)), schema) is None
     assert oddity(np.full((2, 2), 99.0), schema) is not None
-    assert oddity(np.full(3, 99.0), schema) is None  # no row of this schema: other checks see to it
+    flat = learn_schema(many([np.zeros(4), np.ones(4)]))
+    assert oddity(np.full(3, 99.0), flat) is None  # no row of this schema: other checks see to it
+
+
+def test_the_schema_does_not_hang_on_the_order_of_rows():
+    rows = [np.zeros(4), np.full((2, 2), 5.0), np.full((4, 1), -1.0)]
+    assert learn_schema(rows) == learn_schema(rows[::-1]) == Schema(rows=3, low=[-1.0], high=[5.0])
+
+
+def test_rows_of_several_sizes_share_one_pair_of_bounds():
+    assert learn_schema([np.zeros(4), np.ones(6)]) == Schema(rows=2, low=[0.0], high=[1.0])
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1)])
+def test_a_single_value_is_a_row(shape):
+    schema = learn_schema(many([np.full(shape, 2.0), np.full(shape, 3.0)]))
+    assert (schema.low, schema.high) == ([2.0], [3.0])
+    assert oddity(np.full(shape, 3 + WIDTHS * 3), schema) is None
+    assert "column 1" in oddity(np.full(shape, 4 + WIDTHS * 3), schema)
+
+
+def test_bounds_of_the_largest_numbers():
+    largest = np.float32(np.finfo(np.float32).max)
+    schema = learn_schema(many([np.array([largest, 0.0], np.float32), np.array([-largest, 1.0], np.float32)]))
+    assert oddity(np.array([largest, 1.0], np.float32), schema) is None
+    small = learn_schema(many([np.zeros(2, np.float32), np.ones(2, np.float32)]))
+    assert "column 2" in oddity(np.array([0.0, -largest], np.float32), small)
 
 
 def test_honest_rows_of_later_classes_pass():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,8 @@ from dripstone.core.config import Step, Stop, TrainConfig
 from dripstone.core.errors import DivergedError
 from dripstone.core.fork import fork, named_tensors
 from dripstone.core.records import Spec
+from dripstone.curate.augment import Change
+from dripstone.curate.prune import Prune
 from dripstone.models import mlp
 from dripstone.models.classifier import Classifier
 from dripstone.models.wrap import wrap
@@ -344,3 +347,114 @@ def test_the_loop_learns_changed_rows_and_measures_those_it_watches_as_they_are(
     again, _ = looped(model, rows, config, change=change)
     assert same_bits(changed, again)
     assert not same_bits(changed, train(model, rows, config))
+
+
+STILL = TrainConfig(stop=Stop(epochs=4), learning_rate=0.01, batch_size=5, optimizer="sgd", step=Step(weight_decay=0.0))
+
+
+def steps_of(monkeypatch, rows, config, **given):
+    """The learning rate's factor at each step."""
+    factors = []
+    monkeypatch.setattr(loop, "set_learning_rate", lambda optimizers, factor: factors.append(factor))
+    looped(make(dropout=0.0), rows, config, **given)
+    return factors
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.5, 16), (0.25, 8)])
+def test_rs2_makes_its_share_of_the_steps(monkeypatch, share, steps):
+    assert len(steps_of(monkeypatch, data(40), STILL)) == 32
+    assert len(steps_of(monkeypatch, data(40), STILL, prune=Prune("rs2", share))) == steps
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("prune", [Prune("rs2", 0.5), Prune("rs2", 0.7), Prune("infobatch", 0.5)])
+def test_the_schedule_reaches_its_end_whatever_an_epoch_leaves_out(monkeypatch, prune, schedule):
+    config = TrainConfig(stop=Stop(epochs=8), learning_rate=0.05, batch_size=5, step=Step(schedule=schedule))
+    factors = steps_of(monkeypatch, data(40), config, prune=prune)
+    steps = len(factors)
+    assert steps < 64
+    assert factors[0] > 0.9
+    assert factors[-1] == loop.learning_rate_factor(steps - 1, steps, config.step)
+    assert min(factors) > 0
+
+
+def test_rs2_learns_every_row_once_a_round_and_only_rows_that_count():
+    seen = []
+    rows = data(30, [1.0] * 24 + [0.0] * 6)
+    config = TrainConfig(stop=Stop(epochs=4), learning_rate=0.01, batch_size=5)
+    looped(make(), rows, config, prune=Prune("rs2", 0.25), change=lambda inputs, draw: seen.extend(inputs) or inputs)
+    assert len(seen) == 24
+    assert {row.tobytes() for row in seen} == {row.tobytes() for row in rows.inputs[:24]}
+
+
+def test_infobatch_moves_the_weights_as_all_rows_do_in_the_mean():
+    rows = data(30)
+    config = TrainConfig(
+        stop=Stop(epochs=1), learning_rate=1.0, batch_size=30, optimizer="sgd", step=Step(weight_decay=0.0)
+    )
+    model = make(dropout=0.0)
+    logits = model(model.collate(rows.inputs))
+    losses = nn.functional.cross_entropy(logits, rows.targets, reduction="none").detach().double()
+    losses = losses + torch.linspace(0, 1, 30, dtype=torch.float64)  # some are learned better than others
+
+    class Known(Chosen):
+        def choose(self, rows, _, epoch, epochs, seed):
+            chosen, factors = Prune("infobatch", 0.5).choose(rows, losses, 2, 20, self.seed)
+            return chosen, factors * len(chosen) / len(rows)  # of a mean over those chosen, which the one step takes
+
+    prune = Known(None, None)
+    whole = looped(model, rows, config)[0].head.weight.detach() - model.head.weight.detach()
+    moved = torch.zeros_like(whole)
+    for prune.seed in range(300):
+        moved += looped(model, rows, config, prune=prune)[0].head.weight.detach() - model.head.weight.detach()
+    assert float((moved / 300 - whole).norm() / whole.norm()) < 0.1
+    prune.seed = 0
+    once = looped(model, rows, config, prune=prune)[0].head.weight.detach() - model.head.weight.detach()
+    assert float((once - whole).norm() / whole.norm()) > 0.1
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 7])
+@pytest.mark.parametrize("prune", [Prune("rs2", 0.5), Prune("rs2", 0.7), Prune("infobatch", 0.999)])
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_a_pruned_epoch_never_asks_for_the_variance_of_one_row(prune, rows, batch_size):
+    for seed in range(3):
+        config = TrainConfig(stop=Stop(epochs=8), learning_rate=0.01, batch_size=batch_size, seed=seed)
+        model = normalised()
+        list(run_loop(model, moving(model), data(rows), config, "full@adamw", prune=prune))
+
+
+@pytest.mark.parametrize(
+    "given", [{"prune": Prune("rs2", 0.5)}, {"prune": Prune("infobatch")}, {"change": Change(("jitter",))}]
+)
+def test_the_same_seed_prunes_and_changes_alike(given):
+    one, two = (looped(make(), data(40), STILL, **given)[0] for _ in range(2))
+    other = looped(make(), data(40), msgspec.structs.replace(STILL, seed=1), **given)[0]
+    assert same_bits(one, two)
+    assert not same_bits(one, other)
+
+
+def test_rows_that_are_watched_are_neither_pruned_nor_weighed_nor_changed():
+    rows, model, measured = data(40), make(dropout=0.0), []
+    config = TrainConfig(
+        stop=Stop(epochs=3, patience=5), learning_rate=1e-12, batch_size=8, step=Step(weight_decay=0.0)
+    )
+    real = loop._Loop.measure
+
+    def measure(self, watched):
+        measured.append((watched.tolist(), real(self, watched)))
+        return measured[-1][1]
+
+    class Heavy(Chosen):
+        def choose(self, rows, losses, epoch, epochs, seed):
+            self.losses.append(rows.tolist())
+            return rows, torch.full((len(rows),), 7.0, dtype=torch.float64)
+
+    prune = Heavy(None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Loop, "measure", measure)
+        looped(model, rows, config, prune=prune, change=lambda inputs, draw: [np.zeros_like(row) for row in inputs])
+    watched = measured[0][0]
+    logits = model(model.collate([rows.inputs[row] for row in watched]))
+    truth = float(nn.functional.cross_entropy(logits, rows.targets[watched]).detach())
+    assert [loss for _, loss in measured] == pytest.approx([truth] * 3, rel=1e-5)
+    assert all(sorted(learned + watched) == list(range(40)) for learned in prune.losses)

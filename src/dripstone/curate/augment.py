@@ -82,6 +82,12 @@ class Augment:
                 remedy=f"use {', '.join(f'augment:{name}' for name in suitable)}",
                 kind="usage.augment",
             )
+        if "mask" in self.names and not preprocess.mask_token:
+            raise UsageError(
+                "augment:mask does not suit this model, whose tokenizer has no token for a hidden word",
+                remedy="use augment:drop",
+                kind="usage.augment",
+            )
         names = self.names or tuple(name for name in suitable if name != "flip")
         return Change(names, picture, preprocess.mask_token)
 
@@ -107,7 +113,7 @@ class Change:
             return [self._change_text(row, draw) for row in inputs]  # type: ignore[arg-type]
         arrays: list[np.ndarray] = list(inputs)  # type: ignore[arg-type]
         if self.picture is None:
-            spread = np.std(np.stack(arrays), axis=0)
+            spread = np.std(np.stack(arrays), axis=0, dtype=np.float64)
             return [(row + JITTER * spread * draw.standard_normal(row.shape)).astype(np.float32) for row in arrays]
         return [self._change_picture(row, draw) for row in arrays]
 
@@ -161,7 +167,7 @@ def _crop(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 
 def _noise(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    return picture + NOISY * picture.std() * draw.standard_normal(picture.shape)
+    return picture + NOISY * picture.std(dtype=np.float64) * draw.standard_normal(picture.shape)
 
 
 PICTURES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {

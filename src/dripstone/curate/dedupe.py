@@ -7,13 +7,14 @@ length of the stream; nothing is computed of a duplicate. A correction, a row wh
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from dripstone.core.examples import Inputs, Label, normal_form
+from dripstone.core.examples import Inputs, Label, content_id, normal_form
 from dripstone.core.records import Schema
 from dripstone.curate.minhash import NUMBERS as TEXT_NUMBERS
 from dripstone.curate.minhash import are_texts_alike, sketch_texts, text_buckets
@@ -30,7 +31,7 @@ NEAR = 0.1
 """Distance of near duplicates, of arrays, in units of the usual distance of a row to the nearest other one."""
 
 COMPARED = 8
-"""Earlier rows of its bucket with which a row is compared, the latest ones."""
+"""Earlier rows of its bucket and label with which a row is compared, the latest ones of those that stay."""
 
 EXACT = "a duplicate: an earlier row has the same input and label"
 CLOSE = "a near duplicate of an earlier row with its label"
@@ -62,8 +63,9 @@ class Dedupe:
 class Prints:
     """What is kept of rows to recognise duplicates by.
 
-    ``hashes`` [rows, 2] int64 are those of the input's normal form and of the label; ``sketches`` are [rows, 64] int32
-    of texts, [rows, 16] float32 of arrays.
+    ``hashes`` [rows, 2] int64 are those of the input and of the label: of a text's normal form, of an array's exact
+    numbers. Rounded ones would be the same for most rows of a table with a column or two, and under every label.
+    ``sketches`` are [rows, 64] int32 of texts, [rows, 16] float32 of arrays.
     """
 
     hashes: np.ndarray
@@ -91,18 +93,21 @@ def prints_of(inputs: Sequence[Inputs], labels: Sequence[Label | None], schema: 
     """The prints of rows of one kind; cost and size are linear in them."""
     if not inputs:
         return no_prints("array" if schema.low else "text")
-    forms = [normal_form(row) for row in inputs]
+    forms = [normal_form(row) if isinstance(row, str) else content_id(row + 0.0).encode() for row in inputs]  # no -0.0
     hashes = [(_hash(form), _hash(repr(label).encode())) for form, label in zip(forms, labels, strict=True)]
-    texts = isinstance(inputs[0], str)
-    sketches = sketch_texts(forms) if texts else sketch_arrays(inputs, schema)  # type: ignore[arg-type]
+    if isinstance(inputs[0], str):
+        sketches = sketch_texts([_words(form) for form in forms])
+    else:
+        sketches = sketch_arrays(inputs, schema)  # type: ignore[arg-type]
     return Prints(np.array(hashes, dtype=np.int64), sketches)
 
 
 def find_duplicates(new: Prints, past: Prints, apart: float) -> list[str | None]:
     """Why each new row is a duplicate; None for those that are not.
 
-    Of duplicates the first one stays. Where one input comes under two labels, nobody knows which is right: none of the
-    new rows stays. A near duplicate under another label is no duplicate.
+    Of duplicates the first one stays, and near is what is near to one that stays: where each row is like the one before
+    it, the last may be far from the first. Where one input comes under two labels, nobody knows which is right: none of
+    the new rows stays. A near duplicate under another label is no duplicate.
 
     Parameters
     ----------
@@ -123,14 +128,12 @@ def find_duplicates(new: Prints, past: Prints, apart: float) -> list[str | None]
     a duplicate: an earlier row has the same input and label
     """
     both = join_prints(past, new)
-    first_new = len(past)
     conflicting, repeated = _same_inputs(both.hashes)
-    close = _near_inputs(both, apart)
-    reasons: list[str | None] = []
-    for row in range(first_new, len(both)):
-        exact = EXACT if repeated[row] else None
-        reasons.append(CONFLICT if conflicting[row] else exact or (CLOSE if close[row] else None))
-    return reasons
+    close = _near_inputs(both, NEAR * apart, judged=~(conflicting | repeated), first=len(past))
+    return [
+        CONFLICT if conflicting[row] else EXACT if repeated[row] else CLOSE if close[row] else None
+        for row in range(len(past), len(both))
+    ]
 
 
 def _same_inputs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,18 +148,27 @@ def _same_inputs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (lowest != highest)[group], repeated
 
 
-def _near_inputs(rows: Prints, apart: float) -> np.ndarray:
-    """Whether an earlier row of the same label is nearly the same; of those that share a bucket."""
-    buckets, alike = _comparison(rows.sketches, NEAR * apart)
+def _near_inputs(rows: Prints, near: float, *, judged: np.ndarray, first: int) -> np.ndarray:
+    """Whether a row is near to one that stays; of the rows from ``first`` on that are ``judged``, the others stay out.
+
+    Those before ``first`` stay in any case.
+    """
+    buckets, alike = _comparison(rows.sketches, near)
+    numbers = np.arange(buckets.shape[1])
+    keys = (buckets * len(numbers) + numbers) ^ rows.hashes[:, 1:]  # no two labels share a bucket
+    _, group, count = np.unique(keys, return_inverse=True, return_counts=True)
+    group = group.reshape(keys.shape)
+    shared = count[group] > 1
+    staying: defaultdict[int, list[int]] = defaultdict(list)
     close = np.zeros(len(rows), dtype=bool)
-    labels = rows.hashes[:, 1]
-    for column in buckets.T:
-        order = np.lexsort((np.arange(len(rows)), column))
-        for lag in range(1, min(COMPARED, len(rows) - 1) + 1):
-            earlier, later = order[:-lag], order[lag:]
-            open_ = (column[earlier] == column[later]) & (labels[earlier] == labels[later]) & ~close[later]
-            earlier, later = earlier[open_], later[open_]
-            close[later] |= alike(rows.sketches[earlier], rows.sketches[later])
+    for row in np.flatnonzero(judged | (np.arange(len(rows)) < first)).tolist():
+        mine = [staying[one] for one in group[row][shared[row]].tolist()]
+        if row >= first:
+            others = sorted({other for bucket in mine for other in bucket[-COMPARED:]})
+            close[row] = len(others) > 0 and alike(rows.sketches[others], rows.sketches[row]).any()
+        if not close[row]:
+            for bucket in mine:
+                bucket.append(row)
     return close
 
 
@@ -169,6 +181,11 @@ def _comparison(sketches: np.ndarray, near: float) -> tuple[np.ndarray, Callable
 def distance_apart(prints: Prints) -> float:
     """The usual distance of the first stage's rows to the nearest other one; 0 of texts, which need none."""
     return 0.0 if prints.sketches.dtype == np.int32 else usual_distance(prints.sketches)
+
+
+def _words(form: bytes) -> str:
+    """A text's normal form without what says that it is one, which all have in common."""
+    return form.removeprefix(b"text\0").decode("utf-8", "surrogatepass")
 
 
 def _hash(data: bytes) -> int:

@@ -22,17 +22,20 @@ BAND = 4
 PIECE = 4
 """Characters of a piece."""
 
+AT_ONCE = 4096
+"""Pieces that are hashed together, so that a text of a million characters takes no more memory than others."""
+
 _PRIME = 2**31 - 1
 
 
-def sketch_texts(texts: Sequence[bytes]) -> np.ndarray:
-    """Sketches of texts in their normal form, [texts, 64] int32.
+def sketch_texts(texts: Sequence[str]) -> np.ndarray:
+    """Sketches of texts, [texts, 64] int32.
 
     Every run of four characters is a piece; of each of 64 hash functions the lowest value over the pieces is kept.
 
     Examples
     --------
-    >>> one, two, other = sketch_texts([b"where is my credit card", b"where is my credit cart", b"a day at the zoo"])
+    >>> one, two, other = sketch_texts(["where is my credit card", "where is my credit cart", "a day at the zoo"])
     >>> bool((one == two).mean() > 0.7), bool((one == other).mean() < 0.2)
     (True, True)
     """
@@ -40,10 +43,19 @@ def sketch_texts(texts: Sequence[bytes]) -> np.ndarray:
     factors, shifts = draw.integers(1, _PRIME, (2, NUMBERS), dtype=np.int64)
     sketches = np.empty((len(texts), NUMBERS), dtype=np.int32)
     for place, text in enumerate(texts):
-        pieces = {zlib.crc32(text[start : start + PIECE]) for start in range(max(1, len(text) - PIECE + 1))}
-        hashes = np.fromiter(pieces, dtype=np.int64, count=len(pieces)) % _PRIME
-        sketches[place] = ((hashes[:, None] * factors + shifts) % _PRIME).min(axis=0)  # below 2^62: no overflow
+        hashes = _hash_pieces(text)
+        parts = [hashes[start : start + AT_ONCE, None] for start in range(0, len(hashes), AT_ONCE)]
+        # A product is below 2^62: no overflow.
+        sketches[place] = np.min([((part * factors + shifts) % _PRIME).min(axis=0) for part in parts], axis=0)
     return sketches
+
+
+def _hash_pieces(text: str) -> np.ndarray:
+    """[pieces] int64, each piece once."""
+    data = text.encode("utf-32-le", "surrogatepass")  # four bytes a character, whatever the script
+    starts = range(0, 4 * max(1, len(text) - PIECE + 1), 4)
+    pieces = {zlib.crc32(data[start : start + 4 * PIECE]) for start in starts}
+    return np.fromiter(pieces, dtype=np.int64, count=len(pieces)) % _PRIME
 
 
 def text_buckets(sketches: np.ndarray) -> np.ndarray:
@@ -53,5 +65,5 @@ def text_buckets(sketches: np.ndarray) -> np.ndarray:
 
 
 def are_texts_alike(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
-    """Whether texts have at least this share of their pieces in common, [pairs] bool; of [pairs, 64] each."""
+    """Whether texts have at least this share of their pieces in common, [pairs] bool; of [pairs, 64] each, or one."""
     return (one == other).mean(axis=1) >= share

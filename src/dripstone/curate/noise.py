@@ -4,7 +4,8 @@ Confident learning compares each row's label with what a model says that has not
 confident contradiction for a wrong label, the model's own mistakes included: where labels have few rows, that is a
 quarter of an honest batch. Here the two are told apart. A row's label is either drawn from what the model says, or,
 with a share that is the same for all rows, from all labels, whatever the input; the share is the one under which the
-labels of the batch are most likely. Honest labels are likely enough without it, so that it comes out as zero.
+labels of the batch are most likely. Honest labels are likely enough without it, so that it comes out as zero. A label
+that was drawn whatever the input may be right nevertheless, as probably as the model says.
 
 References
 ----------
@@ -15,7 +16,6 @@ predictions, and thresholds by class). Angluin and Laird, "Learning from Noisy E
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -88,18 +88,18 @@ def wrong_label_probabilities(scores: Iterable[np.ndarray], targets: np.ndarray)
     probabilities = np.zeros(len(targets))
     if len(targets) < FEWEST_ROWS or len(np.unique(targets)) < 2:
         return probabilities
-    scores = list(scores)
-    unit = np.log(CERTAIN / (1 - CERTAIN) * (scores[0].shape[1] - 1))
     share_of_label = np.bincount(targets) / len(targets)
     by_chance = share_of_label[targets]
     best = float(np.log(by_chance).sum())  # a model that explains labels no better than chance has nothing to say
-    for one, scale in itertools.product(scores, SCALES):
-        by_model = _softmax_of(unit * scale * one, targets)
-        mixed = np.outer(1 - SHARES, by_model) + np.outer(SHARES, by_chance)
-        likelihoods = np.log(mixed.clip(min=1e-300)).sum(axis=1)
-        place = int(likelihoods.argmax())
-        if likelihoods[place] > best:
-            best, probabilities = likelihoods[place], SHARES[place] * by_chance / mixed[place].clip(min=1e-300)
+    for one in scores:
+        unit = np.log(CERTAIN / (1 - CERTAIN) * (one.shape[1] - 1))
+        for scale in SCALES:
+            by_model = _softmax_of(unit * scale * one, targets)
+            mixed = (np.outer(1 - SHARES, by_model) + np.outer(SHARES, by_chance)).clip(min=1e-300)
+            likelihoods = np.log(mixed).sum(axis=1)
+            place = int(likelihoods.argmax())
+            if likelihoods[place] > best:
+                best, probabilities = likelihoods[place], SHARES[place] * by_chance * (1 - by_model) / mixed[place]
     return probabilities
 
 

@@ -21,7 +21,7 @@ ANNEALED = 0.125
 """Share of the epochs, the last ones, in which InfoBatch learns every row."""
 
 FEWEST = 2
-"""Rows an epoch learns at least: one alone has no variance to normalise by."""
+"""Rows an epoch learns at least, of two or more: one alone has no variance to normalise by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class Prune:
         return cls(rule, float(words[0])) if readable and float(words[0]) > 0 else None
 
     def __str__(self) -> str:
-        return f"prune:{self.share:g}" if self.rule == "rs2" else f"prune:infobatch:{self.share:g}"
+        share = f"{self.share:.9f}".rstrip("0")  # as many digits as `parse` reads
+        return f"prune:{share}" if self.rule == "rs2" else f"prune:infobatch:{share}"
 
     def choose(
         self, rows: torch.Tensor, losses: torch.Tensor, epoch: int, epochs: int, seed: int
@@ -63,7 +64,7 @@ class Prune:
         ``rs2`` goes through all rows in a fresh order, a part of them an epoch, and begins anew at their end: no row
         waits for more than two rounds. ``infobatch`` leaves out rows whose loss was below the mean, each with the
         probability ``share``, and multiplies the others of them by 1 / (1 - share), so that the expected gradient is
-        that of all rows; rows not seen yet, and all of the last eighth of the epochs, are learned.
+        that of all rows; rows not seen yet, two that are drawn, and all in the last eighth of the epochs, are learned.
 
         Parameters
         ----------
@@ -95,25 +96,32 @@ class Prune:
         known = losses[rows]
         easy = known < known[~known.isnan()].mean()  # false where a loss is NaN
         generator = torch.Generator().manual_seed(_mixed(seed, epoch))
+        # Drawn before anything is left out: to learn more only where too few are left would move the expectation.
+        easy[torch.randperm(len(rows), generator=generator)[:FEWEST]] = False
         left_out = easy & (torch.rand(len(rows), generator=generator) < self.share)
         factors[easy] = 1 / (1 - self.share)
-        if len(rows) - int(left_out.sum()) < FEWEST:
-            return rows, torch.ones(len(rows), dtype=torch.float64)
         return rows[~left_out], factors[~left_out]
 
 
 def _fresh_part(rows: torch.Tensor, share: float, epoch: int, seed: int) -> torch.Tensor:
     """The epoch's part of an endless row of shuffled rounds over all rows."""
-    size = min(len(rows), max(FEWEST, round(share * len(rows))))
-    parts, start, end = [], (epoch - 1) * size, epoch * size
-    while start < end:
-        number, place = divmod(start, len(rows))
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(_mixed(seed, number)))
-        part = order[place : place + end - start]
-        parts.append(part)
-        start += len(part)
-    # At the border of two rounds a row may come twice; an epoch learns it once.
-    return rows[torch.cat(parts).unique()] if parts else rows
+    count = len(rows)
+    size = min(count, max(FEWEST, round(share * count)))
+    if size == count:
+        return rows
+    start, end = (epoch - 1) * size, epoch * size
+    first = start // count
+    while first * count % size:  # a round that begins with an epoch does not hang on the one before
+        first -= 1
+    parts, order = [], torch.empty(0, dtype=torch.int64)
+    for number in range(first, (end - 1) // count + 1):
+        # What an epoch still takes from the round before comes last in this one, or the epoch would learn it twice.
+        taken = torch.zeros(count, dtype=torch.bool)
+        taken[order[count - number * count % size :]] = True
+        fresh = torch.randperm(count, generator=torch.Generator().manual_seed(_mixed(seed, number)))
+        order = torch.cat([fresh[~taken[fresh]], fresh[taken[fresh]]])
+        parts.append(order[max(start - number * count, 0) : max(end - number * count, 0)])
+    return rows[torch.cat(parts).sort().values]
 
 
 def _mixed(seed: int, number: int) -> int:

@@ -43,9 +43,9 @@ class Replay:
     @classmethod
     def parse(cls, words: Sequence[str]) -> Replay | None:
         """The policy from the words after its name; None if they mean nothing."""
-        if len(words) not in (1, 2) or not re.fullmatch(r"[0-9]{1,9}", words[0], re.ASCII):
+        if len(words) not in (1, 2) or not re.fullmatch(r"[0-9]{1,9}", words[0]):
             return None
-        if words[1:] not in ([], ["balanced"], ["herding"]):
+        if list(words[1:]) not in ([], ["balanced"], ["herding"]):
             return None
         return cls(int(words[0]), *words[1:])
 
@@ -97,7 +97,8 @@ def remember(memory: Sequence[T], seen: int, rows: Sequence[T], capacity: int, s
 def level(counts: Iterable[int], capacity: int) -> int:
     """The most rows of every label for which there is room: labels that have fewer leave theirs to the others.
 
-    It never rises while labels and their rows only become more. Up to a row a label of the capacity stays empty.
+    It never rises while labels and their rows only become more; where there is room for all rows, it is the capacity.
+    Up to a row a label of the capacity stays empty.
 
     Examples
     --------
@@ -110,7 +111,7 @@ def level(counts: Iterable[int], capacity: int) -> int:
         if count > share:
             return share
         room -= count
-    return ascending[-1] if ascending else 0
+    return capacity
 
 
 def draw_balanced(
@@ -174,13 +175,13 @@ def herd(features: np.ndarray, mean: np.ndarray, count: int) -> list[int]:
     [2, 3]
     """
     chosen: list[int] = []
-    total = np.zeros_like(mean)
-    free = np.ones(len(features), dtype=bool)
-    for size in range(1, min(count, len(features)) + 1):
-        distances = np.linalg.norm(mean - (total + features) / size, axis=1)
-        distances[~free] = np.inf
-        best = int(distances.argmin())
+    offsets = features - mean
+    squares = (offsets**2).sum(axis=1)
+    total = np.zeros(offsets.shape[1])
+    for _ in range(min(count, len(features))):
+        # The squared length of (total + offset), but for what all rows have in common: one product a row.
+        best = int((squares + 2 * offsets @ total).argmin())
         chosen.append(best)
-        free[best] = False
-        total += features[best]
+        squares[best] = np.inf
+        total += offsets[best]
     return chosen

@@ -1,12 +1,13 @@
 """What the rows of the first stage looked like, so that a broken row of a later one is noticed.
 
 Streams drift, and a row that is merely new has to pass: a value is out of the ordinary only ten widths of its column
-beyond all that the first stage had, a text only at twenty times its longest.
+beyond all that the first stage had, or ten times its size where that is more, a text only at twenty times its longest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -48,11 +49,12 @@ def learn_schema(inputs: Iterable[Inputs]) -> Schema | None:
 
 
 def _bounds(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    if arrays[0].ndim > 1 or arrays[0].size > MAX_COLUMNS:
+    columns = {row.size for row in arrays}
+    if len(columns) > 1 or max(columns) > MAX_COLUMNS or any(row.ndim > 1 for row in arrays):
         low, high = min(float(row.min()) for row in arrays), max(float(row.max()) for row in arrays)
         return np.array([low]), np.array([high])
-    together = np.stack([row.reshape(-1).astype(np.float64) for row in arrays])
-    return together.min(axis=0), together.max(axis=0)
+    flat = [row.reshape(-1) for row in arrays]
+    return reduce(np.minimum, flat).astype(np.float64), reduce(np.maximum, flat).astype(np.float64)
 
 
 def oddity(inputs: Inputs, schema: Schema) -> str | None:

@@ -162,7 +162,7 @@ def _label_reason(example: Example, label_type: type | None) -> str | None:
         return f"the label is of type {type(target).__name__}, neither a string nor an integer"
     if isinstance(target, str) and (len(target) > MAX_LABEL or not _encodable(target)):
         return f"the label is longer than {MAX_LABEL} characters or not text"
-    if isinstance(target, int) and abs(target) >= 2**63:
+    if isinstance(target, int) and not -(2**63) <= target < 2**63:
         return "the label does not fit 64 bits"
     if label_type is not None and not isinstance(target, label_type):
         kind, known = ("a string", "integers") if label_type is int else ("an integer", "strings")

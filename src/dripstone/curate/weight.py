@@ -45,8 +45,9 @@ class Weight:
 def class_factors(targets: Sequence[Label], before: Mapping[Label, int]) -> np.ndarray:
     """What each row's weight is multiplied by, [rows] float64.
 
-    A label with n of the N rows so far, among C labels, gets N / (C n), at most 10: over all rows the factors have the
-    mean 1. Factors of earlier rows stay as they were; a label that was rare then and is common now has pulled more.
+    A label with n of the N rows so far, among C labels, gets N / (C n), at most 10: over all rows these factors have
+    the mean 1 where none is held back. Factors of earlier rows stay as they were; a label that was rare then and is
+    common now has pulled more.
 
     Parameters
     ----------
@@ -60,7 +61,6 @@ def class_factors(targets: Sequence[Label], before: Mapping[Label, int]) -> np.n
     >>> class_factors(["a", "a", "a", "b"], {}).round(2).tolist()
     [0.67, 0.67, 0.67, 2.0]
     """
-    counts = Counter(targets)
-    counts.update(before)
+    counts = Counter(targets) + Counter(before)  # the sum leaves out labels of no row
     even = sum(counts.values()) / max(len(counts), 1)
     return np.array([min(even / counts[target], LARGEST) for target in targets], dtype=np.float64)
