@@ -171,15 +171,15 @@ class _Loop:
         accumulate = self.config.step.accumulate
         groups = [batches[start : start + accumulate] for start in range(0, len(batches), accumulate)]
         planned = self.steps + (epochs - epoch + 1) * len(groups)
-        total, seen = 0.0, 0
+        total, seen = 0.0, 0.0  # factors of a pruned epoch's rows stand for those that are not there
         seed = int(torch.randint(2**62, (), generator=self.generator))
         with seeded(seed, self.device):
             for group in groups:
                 if self.stopwatch.out_of_time():
                     break
                 total += self._step(group, min(planned, self.config.stop.steps or planned))
-                seen += sum(len(index) for index in group)
-        return total / max(seen, 1)
+                seen += sum(float(self.factors[index].sum()) for index in group)
+        return total / max(seen, 1.0)
 
     def _step(self, group: Sequence[torch.Tensor], planned: int) -> float:
         """One step over some batches; returns the sum of their rows' losses."""

@@ -90,11 +90,7 @@ def _doubt_labels(
     task = champion.task.grow(targets)
     encoded = task.encode(targets)
     head = encoding.starter.head
-    known = (
-        torch.softmax(head_logits(champion.model, features), dim=1)
-        if champion.task.labels
-        else torch.empty(len(rows), 0)
-    )
+    known = head_logits(champion.model, features) if champion.task.labels else torch.empty(len(rows), 0)
     labels = torch.from_numpy(encoded)
     scores = out_of_fold_scores(head, features, labels, known, len(task.labels))  # type: ignore[arg-type]
     wrong = wrong_label_probabilities((one.numpy() for one in scores), encoded)
