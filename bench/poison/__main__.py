@@ -1,7 +1,7 @@
 """Attacks on a real stream, with honest updates between: what is promoted, what it costs, what comes back.
 
     python -m bench.poison --data FOLDER [--seeds 5] [--first-seed 0] [--processes 2]
-        [--kinds A,B] [--peers A,B] [--reasons] [--json FILE]
+        [--kinds A,B] [--peers A,B] [--curate POLICY] [--reasons] [--json FILE]
 
 A life a seed: CLINC150's classes arrive in stages, with refreshes between them and every attack once. An update is
 harmful if it was promoted and accuracy on the untouched test rows fell by more than 0.5 points, or by more than 2
@@ -43,7 +43,7 @@ def main() -> None:
         print(f"without {name}: {why}")
     peers = tuple(name for name in options.peers if name not in missing)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    jobs = [Job(options.data, tuple(kind.name for kind in kinds), peers, seed) for seed in seeds]
+    jobs = [Job(options.data, tuple(kind.name for kind in kinds), peers, seed, options.curate) for seed in seeds]
     runs: list[Run] = []
     for run in live_all(jobs, options.processes):
         runs.append(run)
@@ -72,6 +72,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--kinds", type=_names(tuple(kind.name for kind in KINDS)), default=[])
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help="'none' for none")
+    parser.add_argument("--curate", help="Dripstone's curation policy, in place of the default")
     parser.add_argument("--processes", type=int, default=1, help="lives at a time")
     parser.add_argument("--reasons", action="store_true", help="print every reply of each life")
     parser.add_argument("--json", type=Path)

@@ -43,6 +43,8 @@ class Bench:
         Attacks of each life.
     peers : sequence of str
         Some of ``PEERS``.
+    curate : str, optional
+        Dripstone's curation policy in place of the default.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Bench:
         peers: Sequence[str] = PEERS,
         scale: Scale | None = None,
         random_features: int = 4096,
+        curate: str | None = None,
     ) -> None:
         self.corpus, self.encoder, self.kinds, self.peers = corpus, encoder, kinds, peers
+        self.curate = curate
         self.scale, self.random_features = scale or Scale(), random_features
         domains = corpus.domain_of()
         self.exam = Exam([label for _, label in corpus.test], [domains[label] for _, label in corpus.test])
@@ -67,7 +71,7 @@ class Bench:
         began = time.process_time()
         life = make_life(self.corpus, self.scale, self.kinds, seed)
         with tempfile.TemporaryDirectory() as folder:
-            learner = new_project(Path(folder) / "project", self.encoder, self.random_features, seed)
+            learner = new_project(Path(folder) / "project", self.encoder, self.random_features, seed, self.curate)
             subject = Dripstone(learner, self.test)
             results, ungated = self._play(subject, life, Path(folder) / "copies")
             traces = trace(learner, poison_of(life, results), len(life))
@@ -109,6 +113,7 @@ class Job:
     kinds: tuple[str, ...]
     peers: tuple[str, ...]
     seed: int
+    curate: str | None = None
 
 
 def live_all(jobs: Sequence[Job], processes: int) -> Iterator[Run]:
@@ -123,10 +128,11 @@ def live_all(jobs: Sequence[Job], processes: int) -> Iterator[Run]:
 
 def _live(job: Job) -> Run:
     torch.set_num_threads(1)
-    return _bench(job.data, job.kinds, job.peers).live(job.seed)
+    return _bench(job.data, job.kinds, job.peers, job.curate).live(job.seed)
 
 
 @lru_cache(maxsize=1)
-def _bench(data: Path, kinds: tuple[str, ...], peers: tuple[str, ...]) -> Bench:
+def _bench(data: Path, kinds: tuple[str, ...], peers: tuple[str, ...], curate: str | None) -> Bench:
     """A process makes it once: the test rows' features are the most of it."""
-    return Bench(read_clinc(data), packaged_encoder(), [kind for kind in KINDS if kind.name in kinds], peers)
+    chosen = [kind for kind in KINDS if kind.name in kinds]
+    return Bench(read_clinc(data), packaged_encoder(), chosen, peers, curate=curate)

@@ -84,10 +84,10 @@ class Dripstone:
         return self._known[1]
 
 
-def new_project(folder: Path, encoder: str, random_features: int, seed: int) -> Learner:
+def new_project(folder: Path, encoder: str, random_features: int, seed: int, curate: str | None = None) -> Learner:
     """A project with a frozen encoder and otherwise the defaults; the same rows are held out in every run."""
     model = text_classifier(encoder=encoder, random_features=random_features, seed=seed)
-    learner = Learner.create(folder, model=model, input="input", settings=SETTINGS)
+    learner = Learner.create(folder, model=model, input="input", curate=curate, settings=SETTINGS)
     (learner.repository.path / "training" / "holdout.key").write_bytes(bytes([seed % 256] * 32))
     return learner
 

@@ -59,3 +59,10 @@ def test_doubt_is_bounded_and_honest_rows_end_it():
 def test_nothing_to_doubt_by(agrees, trusted, tolerance):
     found = raise_doubt(1.5, np.zeros(agrees, bool), np.arange(trusted) < 0.9 * trusted, tolerance)
     assert found == (1.5, False)
+
+
+def test_trusted_rows_that_count_nothing_do_not_raise_what_is_expected():
+    trusted, agrees = np.arange(200) < 100, np.arange(20) < 9
+    poor = np.where(np.arange(200) < 100, 0.1, 1.0)
+    assert raise_doubt(0.0, agrees, np.ones(200, bool), 0.25)[0] > 0
+    assert raise_doubt(0.0, agrees, trusted, 0.25, poor) == (0.0, False)

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from dripstone.gate.sense import Sense, batch_sense, binomial_tail, class_sense, exceeds_chance
+from dripstone.gate.sense import (
+    Sense,
+    batch_sense,
+    binomial_tail,
+    class_sense,
+    effective_rows,
+    exceeds_chance,
+    like_batch,
+)
 
 
 def exact_tail(successes: int, trials: int, p: float) -> float:
@@ -134,3 +142,48 @@ def test_any_fall_beyond_chance_is_seen_and_honest_rows_seldom_are():
     assert seen(0.75) >= 0.95
     assert not exceeds_chance(np.empty(0, bool), np.ones(9, bool))
     assert not exceeds_chance(np.zeros(9, bool), np.empty(0, bool))
+
+
+def test_trusted_rows_count_like_the_labels_of_the_batch():
+    trusted = np.repeat([0, 1], [900, 100])
+    weights = like_batch(np.repeat([0, 1], [10, 90]), trusted)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[trusted == 1].sum() == pytest.approx(0.9, abs=0.05)
+    assert like_batch(np.repeat([0, 1], [90, 10]), trusted) == pytest.approx(1 / 1000, rel=0.06)
+
+
+def test_without_trusted_rows_of_a_label_all_of_them_stand_in():
+    weights = like_batch(np.array([2, 2]), np.repeat([0, 1], [30, 10]))
+    assert weights == pytest.approx(1 / 40)
+    assert like_batch(np.array([], dtype=int), np.array([0, 1])).tolist() == [0.0, 0.0]
+    assert like_batch(np.array([0]), np.array([], dtype=int)).shape == (0,)
+
+
+def test_a_batch_of_the_labels_that_the_champion_is_bad_at_makes_sense():
+    targets, trusted = np.repeat([0, 1], [10, 90]), np.repeat([0, 1], [300, 40])
+    right = np.concatenate([np.ones(300, bool), np.arange(40) < 20])
+    agrees = np.concatenate([np.ones(10, bool), np.arange(90) < 45])
+    assert not batch_sense(agrees, right, 0.25).sound
+    weights = like_batch(targets, trusted)
+    sense = batch_sense(agrees, right, 0.25, weights=weights)
+    assert sense.sound
+    assert sense.trusted == pytest.approx(0.1 + 0.9 * 0.5, abs=0.06)
+    assert exceeds_chance(agrees, right)
+    assert not exceeds_chance(agrees, right, weights)
+    assert not batch_sense(np.concatenate([np.ones(10, bool), np.zeros(90, bool)]), right, 0.25, weights=weights).sound
+
+
+@pytest.mark.parametrize("own", [0, 1, 2, 10])
+def test_a_flood_under_a_label_with_few_trusted_rows_is_still_refused(own):
+    trusted = np.repeat([0, 1], [500, own])
+    weights = like_batch(np.ones(200, dtype=int), trusted)
+    assert not batch_sense(np.zeros(200, bool), np.ones(len(trusted), bool), 0.25, weights=weights).sound
+
+
+def test_equal_weights_are_no_weights():
+    right = np.arange(200) < 170
+    assert effective_rows(right, None) == (170.0, 200.0)
+    assert effective_rows(right, np.full(200, 0.3)) == pytest.approx((170.0, 200.0))
+    assert effective_rows(right, np.zeros(200)) == (170.0, 200.0)
+    few = np.where(np.arange(200) < 10, 1.0, 0.0)
+    assert effective_rows(right, few) == pytest.approx((10.0, 10.0))

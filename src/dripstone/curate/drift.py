@@ -26,6 +26,9 @@ from dripstone.curate.two_sample import LOOK, smallest_p, two_sample_p
 class Drift:
     """The policy ``drift``: the new rows are compared with those before, and the live version's errors are watched.
 
+    It also says that drift is expected: the gate then takes rows that are unlike the trusted ones for news
+    (``gate/familiar.py``).
+
     Examples
     --------
     >>> Drift.parse([]), Drift.parse(["fast"])

@@ -27,6 +27,13 @@ SHORT = 2000
 FEWEST_ROWS = 50
 """That set bounds: what a few rows span says little about others. A larger stage sets them anew."""
 
+SAME = 0.9
+"""Share of the rows that have the same value in a column that counts as one that did not vary: a pixel at the border,
+which is ink in one picture of fifty, has not shown yet how dark it can be."""
+
+LOOK = 1000
+"""Rows in which that is looked for."""
+
 MAX_COLUMNS = 10_000
 """Columns that have bounds of their own; a larger array, and a picture, has the same for all of its values."""
 
@@ -51,10 +58,13 @@ def learn_schema(inputs: Iterable[Inputs]) -> Schema | None:
 def _bounds(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     columns = {row.size for row in arrays}
     if len(columns) > 1 or max(columns) > MAX_COLUMNS or any(row.ndim > 1 for row in arrays):
-        low, high = min(float(row.min()) for row in arrays), max(float(row.max()) for row in arrays)
-        return np.array([low]), np.array([high])
+        return np.array([min(float(row.min()) for row in arrays)]), np.array([max(float(row.max()) for row in arrays)])
     flat = [row.reshape(-1) for row in arrays]
-    return reduce(np.minimum, flat).astype(np.float64), reduce(np.maximum, flat).astype(np.float64)
+    low, high = reduce(np.minimum, flat).astype(np.float64), reduce(np.maximum, flat).astype(np.float64)
+    some = np.stack(flat[:: -(-len(flat) // LOOK)])
+    middle = np.median(some, axis=0)
+    still = (some == middle).mean(axis=0) > SAME
+    return np.where(still, middle, low), np.where(still, middle, high)
 
 
 def oddity(inputs: Inputs, schema: Schema) -> str | None:
@@ -80,7 +90,7 @@ def oddity(inputs: Inputs, schema: Schema) -> str | None:
         return None  # a model that takes rows in several shapes
     width = high - low
     size = np.maximum(np.abs(low), np.abs(high))
-    # A column that did not vary at first says nothing of how it will: it may be the month of the first days.
+    # A column that hardly varied at first says nothing of how it will: it may be the month of the first days.
     room = np.where(width > 0, WIDTHS * np.maximum(width, size), np.inf)
     odd = np.flatnonzero((values < low - room) | (values > high + room))
     if not len(odd):

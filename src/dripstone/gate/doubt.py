@@ -17,13 +17,19 @@ import math
 
 import numpy as np
 
-from dripstone.gate.sense import SIGNIFICANCE
+from dripstone.gate.sense import SIGNIFICANCE, effective_rows
 
 MIN_TRUSTED = 20
 BAR = math.log(1 / SIGNIFICANCE)
 
 
-def raise_doubt(doubt: float, agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float) -> tuple[float, bool]:
+def raise_doubt(
+    doubt: float,
+    agrees: np.ndarray,
+    trusted_agrees: np.ndarray,
+    tolerance: float,
+    weights: np.ndarray | None = None,
+) -> tuple[float, bool]:
     """The doubt after a batch, and whether it is beyond reasonable.
 
     Parameters
@@ -36,6 +42,8 @@ def raise_doubt(doubt: float, agrees: np.ndarray, trusted_agrees: np.ndarray, to
         [trusted] bool; fewer than 20 rows say too little.
     tolerance : float
         Tolerated fall of the agreement, as a share.
+    weights : numpy.ndarray, optional
+        [trusted] float, what each trusted row counts.
 
     Examples
     --------
@@ -50,7 +58,8 @@ def raise_doubt(doubt: float, agrees: np.ndarray, trusted_agrees: np.ndarray, to
     >>> raise_doubt(doubt, np.ones(20, bool), trusted, 0.25)
     (0.0, False)
     """
-    expected = (trusted_agrees.sum() + 1) / (len(trusted_agrees) + 2)
+    right, rows = effective_rows(trusted_agrees, weights)
+    expected = (right + 1) / (rows + 2)
     tolerated = 1 - (expected - tolerance)
     if len(trusted_agrees) < MIN_TRUSTED or len(agrees) == 0 or tolerated >= 1:
         return doubt, False

@@ -1,7 +1,8 @@
 """Does the batch make sense? Labels of known classes should agree with the champion about as well as trusted ones do.
 
 Poisoned batches fall to half or less, honest ones do not; one mislabelled class does so among many that are right. Real
-concept drift looks the same, which is why a person can admit what was quarantined.
+concept drift looks the same, which is why a person can admit what was quarantined. But a batch may have other labels
+than the trusted rows, and the champion be better at some than at others: trusted rows count as `like_batch` says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import numpy as np
 SIGNIFICANCE = 0.01
 SUSPICION = 0.05
 """Significance where only the rows that contradict are set aside."""
+
+STAND_IN = 5
+"""Rows of all labels that stand in for a label's own trusted ones."""
 
 GRID = 400
 
@@ -29,7 +33,11 @@ class Sense:
 
 
 def batch_sense(
-    agrees: np.ndarray, trusted_agrees: np.ndarray, tolerance: float, significance: float = SIGNIFICANCE
+    agrees: np.ndarray,
+    trusted_agrees: np.ndarray,
+    tolerance: float,
+    significance: float = SIGNIFICANCE,
+    weights: np.ndarray | None = None,
 ) -> Sense:
     """Compare agreements one-sidedly: is the batch's shown to be below the trusted one less ``tolerance``?
 
@@ -47,6 +55,8 @@ def batch_sense(
         Tolerated fall, as a share.
     significance : float
         Chance that rows which have fallen just as far as is tolerated are called unsound.
+    weights : numpy.ndarray, optional
+        [trusted] float, what each trusted row counts; the fewer count, the less is known.
 
     Examples
     --------
@@ -56,10 +66,46 @@ def batch_sense(
     """
     if len(agrees) == 0 or len(trusted_agrees) == 0:
         return Sense(len(agrees), 1.0, 1.0, sound=True)
-    shares, weights = _possible_shares(int(trusted_agrees.sum()), len(trusted_agrees))
+    right, rows = effective_rows(trusted_agrees, weights)
+    shares, chances = _possible_shares(right, rows)
     tails = [binomial_tail(int(agrees.sum()), len(agrees), share - tolerance) for share in shares]
-    improbable = float(weights @ np.array(tails)) <= significance
-    return Sense(len(agrees), float(agrees.mean()), float(trusted_agrees.mean()), sound=not improbable)
+    improbable = float(chances @ np.array(tails)) <= significance
+    return Sense(len(agrees), float(agrees.mean()), right / rows, sound=not improbable)
+
+
+def like_batch(targets: np.ndarray, trusted_targets: np.ndarray) -> np.ndarray:
+    """What each trusted row counts so that together they have the labels of a batch, [trusted] float.
+
+    Of a label with few trusted rows they say little; the others stand in for it, as if five of them were its own.
+
+    Parameters
+    ----------
+    targets, trusted_targets : numpy.ndarray
+        [rows] and [trusted] class indices.
+
+    Examples
+    --------
+    >>> like_batch(np.array([1, 1, 1, 1]), np.array([0] * 45 + [1] * 5)).round(2)[[0, -1]].tolist()
+    [0.01, 0.11]
+    """
+    weights = np.zeros(len(trusted_targets))
+    if not len(weights):
+        return weights
+    for code, count in zip(*np.unique(targets, return_counts=True), strict=True):
+        mine = trusted_targets == code
+        own = int(mine.sum())
+        share = count / len(targets)
+        weights += share * STAND_IN / (own + STAND_IN) / len(weights)
+        weights[mine] += share / (own + STAND_IN)
+    return weights
+
+
+def effective_rows(agrees: np.ndarray, weights: np.ndarray | None) -> tuple[float, float]:
+    """How many of how many rows without weights say as much: right ones, and all (Kish 1965)."""
+    if weights is None or not weights.any():
+        return float(agrees.sum()), float(len(agrees))
+    rows = float(weights.sum()) ** 2 / float((weights**2).sum())
+    return rows * float(weights @ agrees / weights.sum()), rows
 
 
 def class_sense(
@@ -95,7 +141,7 @@ def class_sense(
     return found
 
 
-def exceeds_chance(agrees: np.ndarray, trusted_agrees: np.ndarray) -> bool:
+def exceeds_chance(agrees: np.ndarray, trusted_agrees: np.ndarray, weights: np.ndarray | None = None) -> bool:
     """Whether rows contradict the champion more often than the trusted rows do, beyond chance (one-sided, 0.05).
 
     Examples
@@ -104,10 +150,10 @@ def exceeds_chance(agrees: np.ndarray, trusted_agrees: np.ndarray) -> bool:
     >>> exceeds_chance(np.arange(300) < 262, trusted), exceeds_chance(np.arange(300) < 292, trusted)
     (True, False)
     """
-    return not batch_sense(agrees, trusted_agrees, 0.0, SUSPICION).sound
+    return not batch_sense(agrees, trusted_agrees, 0.0, SUSPICION, weights).sound
 
 
-def _possible_shares(right: int, trusted: int) -> tuple[np.ndarray, np.ndarray]:
+def _possible_shares(right: float, trusted: float) -> tuple[np.ndarray, np.ndarray]:
     """Shares of right answers that the trusted rows leave possible, and the posterior weight of each."""
     shares = (np.arange(GRID) + 0.5) / GRID
     logs = right * np.log(shares) + (trusted - right) * np.log1p(-shares)

@@ -168,7 +168,7 @@ def _learn(
         yield from curate(champion, batch, encoding, config, start.state)
         return (yield from _contend(attempt))
     with start.meter.gate():
-        opinion = ask_champion(champion, batch, encoding, start.state)
+        opinion = ask_champion(champion, batch, encoding, start.state, config)
         found = find_nonsense(champion, batch, opinion, config)
     if found:
         rows, reason = found

@@ -10,10 +10,12 @@ import torch
 
 from dripstone.core.config import Config
 from dripstone.core.examples import Label
+from dripstone.curate.policy import parse_policy
 from dripstone.gate import reasons
 from dripstone.gate.doubt import raise_doubt
+from dripstone.gate.familiar import find_familiar
 from dripstone.gate.new_labels import ALIKE, find_thefts, likeness, unlearned_labels
-from dripstone.gate.sense import batch_sense, class_sense, exceeds_chance
+from dripstone.gate.sense import batch_sense, class_sense, exceeds_chance, like_batch
 from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import mark
 from dripstone.train.features import head_logits
@@ -23,38 +25,58 @@ from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
 from dripstone.update.hearing import Hearing, heaviest, trusted_features
 
+RECENT = 200
+"""Trusted rows, the newest ones, that new rows are held against where the policy expects drift."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opinion:
     """What the champion thinks of a batch's labels, and of the trusted rows'.
 
     ``scores`` are logits, [rows, known labels]; ``targets`` [rows] are class indices, -1 for a label that it does not
-    know; ``agrees`` [rows] bool. The trusted ones are of known labels only; ``trusted_places`` are theirs in the state.
+    know; ``agrees`` [rows] bool. ``familiar`` [rows] bool says which rows are like the trusted ones: all, where the
+    policy does not expect drift. The trusted ones are of known labels only; ``trusted_places`` are theirs in the state,
+    and ``recent`` says which of them are asked how often the champion is right.
     """
 
     scores: torch.Tensor
     targets: np.ndarray
     agrees: np.ndarray
+    familiar: np.ndarray
     trusted_places: np.ndarray
     trusted_targets: np.ndarray
     trusted_agrees: np.ndarray
+    recent: slice
+
+    @property
+    def known(self) -> np.ndarray:
+        """[rows] bool: the champion knows the label."""
+        return self.targets >= 0
+
+    def yardstick(self, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the champion is right on trusted rows, and what each counts beside these rows, [recent] both."""
+        return self.trusted_agrees[self.recent], like_batch(self.targets[asked], self.trusted_targets[self.recent])
 
 
-def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: TrainingState) -> Opinion:
+def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: TrainingState, config: Config) -> Opinion:
     """The champion's opinion of the rows whose features are known."""
     targets = champion.task.encode([row.example.target for row in batch.rows])
     trusted_targets = champion.task.encode([row.target for row in state.trusted])
     known = np.flatnonzero(trusted_targets >= 0)
-    scores = torch.empty(len(batch.rows), 0)
-    if champion.task.labels:
-        scores = head_logits(champion.model, encoding.of(range(len(batch.rows))))
+    features = encoding.of(range(len(batch.rows)))
+    scores = head_logits(champion.model, features) if champion.task.labels else torch.empty(len(batch.rows), 0)
+    familiar, recent = np.ones(len(batch.rows), dtype=bool), slice(None)
+    if parse_policy(config.curate.policy).drift and state.trusted:
+        familiar, recent = find_familiar(features.numpy(), trusted_features(state).numpy()), slice(-RECENT, None)
     return Opinion(
         scores,
         targets,
         mark(scores, targets).right,
+        familiar,
         known,
         trusted_targets[known],
         training_state.marks_of(state)[0].right[known],
+        recent,
     )
 
 
@@ -65,29 +87,47 @@ def find_nonsense(
 
     The rows that came with this batch are asked first, then all that wait are asked with them. Rows that come a few at
     a time say nothing alone: what they say together is the batch's doubt, which the book carries on. Rows that a person
-    admitted need not be asked. Where all rows together make sense, those of one class may not: they are set aside
-    alone.
+    admitted need not be asked, nor those that are not like anything the champion has been tried on. Where all rows
+    together make sense, those of one class may not: they are set aside alone.
     """
     arrived, unadmitted = _asked(batch)
-    known = opinion.targets >= 0
     tolerance = config.gate.sense
-    for asked in (arrived, unadmitted):
-        sense = batch_sense(opinion.agrees[asked & known], opinion.trusted_agrees, tolerance)
+    for rows in (arrived, unadmitted):
+        asked = rows & opinion.known & opinion.familiar
+        right, weights = opinion.yardstick(asked)
+        sense = batch_sense(opinion.agrees[asked], right, tolerance, weights=weights)
         if not sense.sound:
-            return _rows(batch, asked), reasons.nonsense(sense)
-    news = opinion.agrees[arrived & known]
-    batch.doubt, certain = raise_doubt(batch.doubt, news, opinion.trusted_agrees, tolerance)
+            return _rows(batch, rows), reasons.nonsense(sense)
+    asked = arrived & opinion.known & opinion.familiar
+    right, weights = opinion.yardstick(asked)
+    batch.doubt, certain = raise_doubt(batch.doubt, opinion.agrees[asked], right, tolerance, weights)
     if certain:
-        return _rows(batch, arrived), reasons.doubt(opinion.trusted_agrees)
-    for asked, new_alone in ((arrived, True), (unadmitted, False)):
-        active = np.array([row.quarantined is None for row in batch.rows], dtype=bool) & asked & known
-        unsound = class_sense(
-            opinion.targets[active], opinion.agrees[active], opinion.trusted_targets, opinion.trusted_agrees, tolerance
-        )
+        return _rows(batch, arrived), reasons.doubt(right)
+    for rows, new_alone in ((arrived, True), (unadmitted, False)):
+        active = np.array([row.quarantined is None for row in batch.rows], dtype=bool) & rows & opinion.known
+        active &= opinion.familiar | ~_strange_as_others(opinion, active)
+        theirs = opinion.trusted_targets[opinion.recent]
+        unsound = class_sense(opinion.targets[active], opinion.agrees[active], theirs, right, tolerance)
         for code, sense in unsound.items():
             label = champion.task.labels[code]
             batch.set_aside(label, reasons.class_nonsense(label, sense), arrived=new_alone)
     return None
+
+
+def _strange_as_others(opinion: Opinion, active: np.ndarray) -> np.ndarray:
+    """Rows of labels of which no larger a share is unlike the trusted rows than twice that of the batch's other labels.
+
+    Where the world has changed, rows of all labels look different. Where those of one label do and the others do not,
+    something is the matter with that label.
+    """
+    strange = np.zeros(len(active), dtype=bool)
+    for code in np.unique(opinion.targets[active]):
+        mine = active & (opinion.targets == code)
+        others = active & ~mine
+        if others.any():
+            shares = [float((~opinion.familiar[rows]).mean()) for rows in (mine, others)]
+            strange |= mine & (shares[0] <= 2 * shares[1])
+    return strange
 
 
 def _asked(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -131,11 +171,11 @@ def is_contested(batch: Batch, opinion: Opinion) -> bool:
     What a person admitted is not asked. Where curation doubts labels, the other rows to learn from are asked: those are
     left out, or weigh little, and held-out rows have not been cleaned.
     """
-    asked = _active(batch) & (opinion.targets >= 0)
+    asked = _active(batch) & opinion.known & opinion.familiar
     doubted = np.array([row.doubted for row in batch.rows], dtype=bool)
     if doubted.any():
         asked &= ~(doubted | _held_out(batch))
-    return exceeds_chance(opinion.agrees[asked], opinion.trusted_agrees)
+    return exceeds_chance(opinion.agrees[asked], *opinion.yardstick(asked))
 
 
 def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
@@ -145,10 +185,10 @@ def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
     small to be so but in doubt, the rows that contradict are quarantined; so are its other held-out rows, since those
     that are left would all speak for the champion. Rows that weigh more in training than they could weigh in the
     judgement are quarantined as well. Rows of labels that the champion does not know wait, and what a person admitted
-    waits, too.
+    waits, too. So do rows that are not like the trusted ones.
     """
     active = _active(batch) | np.array([row.left_out is not None for row in batch.rows], dtype=bool)
-    asked = active & (opinion.targets >= 0)
+    asked = active & opinion.known & opinion.familiar
     against = asked & ~opinion.agrees
     if against.any() and (batch.contested or batch.doubt > 0):
         held_out = _held_out(batch)
