@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dripstone.gate.new_labels import Theft, find_thefts, likeness, unlearned_labels
+from dripstone.gate.new_labels import Theft, find_thefts, likeness, unlearned_labels, unlearned_rows
 
 KNOWN = 20
 
@@ -147,3 +147,20 @@ def test_a_few_rows_are_enough_where_the_new_rows_look_like_theirs():
     assert thefts(targets, right, answers) == []
     assert find_thefts(targets, right, answers, KNOWN, 0.01, {KNOWN: 0}) == [Theft(KNOWN, 0, taken=2, rows=8)]
     assert find_thefts(targets, right, answers, KNOWN, 0.01, {KNOWN: 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "before", "after", "unlearned"),
+    [
+        (19, 0, 0, False),  # too few to say
+        (20, 0, 1, True),
+        (20, 0, 2, False),
+        (200, 20, 37, True),
+        (200, 20, 38, False),
+        (200, 20, 10, True),
+        (40, 40, 40, False),  # nothing was wrong
+    ],
+)
+def test_rows_of_another_kind_have_to_teach_something(rows, before, after, unlearned):
+    places = np.arange(rows)
+    assert unlearned_rows(places < before, places < after) == unlearned

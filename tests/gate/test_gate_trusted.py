@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dripstone.gate.trusted import keep_trusted
+from dripstone.gate.trusted import keep_trusted, newest_trusted
 
 LABELS = st.lists(st.one_of(st.sampled_from("abcdef"), st.integers(0, 3)), max_size=80)
 
@@ -41,3 +42,12 @@ def test_capping_again_and_again_keeps_the_cap():
         rows = [*targets, *[f"c{stage}"] * 30]
         targets = [rows[index] for index in keep_trusted(rows, cap=50)]
     assert Counter(targets) == {f"c{stage}": 5 for stage in range(10)}
+
+
+def test_the_newest_rows_and_those_of_each_class():
+    targets = np.repeat([0, 1, 2], [500, 30, 100])
+    newest = newest_trusted(targets, count=50, of_each=20)
+    assert [int(newest[targets == code].sum()) for code in range(3)] == [20, 20, 50]
+    assert newest[-50:].all()
+    assert newest_trusted(targets[:10], count=50, of_each=20).all()
+    assert newest_trusted(targets[:0], count=50, of_each=20).shape == (0,)

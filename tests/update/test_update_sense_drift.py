@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dripstone.core.examples import Example
+from dripstone.gate.trusted import newest_trusted
 from dripstone.update.audit import audit
 from dripstone.update.batch import Batch, BatchRow
 from dripstone.update.sense import Opinion, is_contested
@@ -86,17 +87,22 @@ def test_a_batch_of_one_label_that_looks_strange_is_set_aside(tmp_path):
     assert learner.champion().version == before
 
 
-def test_strange_rows_under_random_labels_do_no_harm(tmp_path):
-    learner = life(tmp_path, DRIFT)
+def test_strange_rows_that_teach_nothing_do_not_wait_for_the_next_gain(tmp_path):
+    learner = make(tmp_path, curate=DRIFT)
+    assert learner.update(blobs(60, seed=0, labels="abcdef", spread=0.1)).promoted
     draw = np.random.default_rng(0)
-    noise = [{**row, "label": "ab"[draw.integers(2)]} for row in moved(blobs(60, seed=2))]
-    learner.update(noise)
-    for seed in range(3, 6):
-        learner.update(blobs(60, seed=seed))
-    assert accuracy(learner, blobs(50, seed=9)) > 0.9
+    noise = [{**row, "label": "abcdef"[draw.integers(6)]} for row in moved(blobs(150, seed=2))]
+    update = learner.update(noise)
+    assert update.verdict != "promoted"
+    assert "rows unlike all that the live version was tried on taught nothing" in update.reason
+    assert book_of(learner).pending == []
+    assert learner.update(blobs(60, seed=3, labels="abcdefg", spread=0.1)).promoted
+    learned = {tuple(row.example().inputs) for role in ("train", "held_out") for row in live_rows(learner, role)}
+    assert not learned & {tuple(np.array(row["inputs"], dtype="f4")) for row in noise}
+    assert list(audit(learner.repository, learner.config)) == []
 
 
-@pytest.mark.parametrize(("recent", "contested"), [(slice(None), True), (slice(-200, None), False)])
+@pytest.mark.parametrize(("recent", "contested"), [(1200, True), (200, False)])
 def test_new_rows_are_held_against_the_newest_trusted_ones(recent, contested):
     """A champion that is worse on what comes now than on what came long ago contradicts as often as it is wrong."""
     examples = [Example(str(row), np.zeros(2, dtype="f4"), "a") for row in range(100)]
@@ -104,7 +110,14 @@ def test_new_rows_are_held_against_the_newest_trusted_ones(recent, contested):
     zeros = np.zeros(1200, dtype=int)
     right = np.concatenate([np.ones(1000, bool), np.arange(200) < 120])
     opinion = Opinion(
-        torch.empty(100, 1), zeros[:100], np.arange(100) < 60, np.ones(100, bool), zeros, zeros, right, recent
+        torch.empty(100, 1),
+        zeros[:100],
+        np.arange(100) < 60,
+        np.ones(100, bool),
+        zeros,
+        zeros,
+        right,
+        newest_trusted(zeros, recent, 20),
     )
     assert is_contested(batch, opinion) == contested
-    assert len(opinion.yardstick(np.ones(100, bool))[0]) == len(right[recent])
+    assert len(opinion.yardstick(np.ones(100, bool))[0]) == recent

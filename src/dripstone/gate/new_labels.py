@@ -20,6 +20,7 @@ import numpy as np
 from dripstone.gate.sense import SIGNIFICANCE, binomial_tail
 
 MIN_HELD_OUT = 20
+LEAST_TAUGHT = 0.1
 CLASS_SHARE = 0.1
 """Tolerated share of one class's right answers that one new label takes."""
 
@@ -78,6 +79,23 @@ def unlearned_labels(targets: np.ndarray, right: np.ndarray, known: int) -> list
     return [
         int(label) for label in new if (targets == label).sum() >= MIN_HELD_OUT and right[targets == label].mean() < 0.5
     ]
+
+
+def unlearned_rows(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether rows of another kind taught nothing: of those that were wrong, less than a tenth came right on balance.
+
+    Parameters
+    ----------
+    before, after : numpy.ndarray
+        [rows] bool: the champion and the candidate are right on held-out ones; fewer than 20 say too little.
+
+    Examples
+    --------
+    >>> unlearned_rows(np.arange(40) < 4, np.arange(40) < 5), unlearned_rows(np.arange(40) < 4, np.arange(40) < 20)
+    (True, False)
+    """
+    gained = int(after.sum()) - int(before.sum())
+    return len(before) >= MIN_HELD_OUT and gained < LEAST_TAUGHT * int((~before).sum())
 
 
 @dataclass(frozen=True, slots=True)

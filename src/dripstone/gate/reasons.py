@@ -144,6 +144,21 @@ def unlearned(label: object) -> str:
     return f"the new label {label} was not learned on half of its held-out rows; its rows are quarantined"
 
 
+def strange(before: np.ndarray, after: np.ndarray) -> str:
+    """The reason why rows unlike the trusted ones were set aside: they taught nothing.
+
+    Examples
+    --------
+    >>> print(strange(np.arange(40) < 4, np.arange(40) < 5))
+    rows unlike all that the live version was tried on taught nothing: of 40 held-out ones, 5 are right where 4 were;
+    they are quarantined ('dripstone data admit' if the world has changed)
+    """
+    return (
+        f"rows unlike all that the live version was tried on taught nothing: of {count(len(before), 'held-out one')}, "
+        f"{int(after.sum())} are right where {int(before.sum())} were; they are quarantined ({ADMIT})"
+    )
+
+
 def theft(label: object, old: object | None, taken: int, rows: int) -> str:
     """The reason why a new label was set aside: it takes from old ones.
 

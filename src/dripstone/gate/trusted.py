@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from dripstone.core.examples import Label
 
 
@@ -34,6 +36,20 @@ def keep_trusted(targets: Sequence[Label], cap: int) -> list[int]:
         by_class.setdefault(label, []).append(index)
     quota = _even_quotas({label: len(rows) for label, rows in by_class.items()}, cap)
     return sorted(index for label, rows in by_class.items() for index in rows[len(rows) - quota[label] :])
+
+
+def newest_trusted(targets: np.ndarray, count: int, of_each: int) -> np.ndarray:
+    """Which trusted rows are among the newest ``count``, or the newest ``of_each`` of their class, [rows] bool.
+
+    Examples
+    --------
+    >>> newest_trusted(np.array([0, 0, 0, 1, 1, 1, 1]), count=3, of_each=2).nonzero()[0].tolist()
+    [1, 2, 4, 5, 6]
+    """
+    newest = np.arange(len(targets)) >= len(targets) - count
+    for code in np.unique(targets):
+        newest[np.flatnonzero(targets == code)[-of_each:]] = True
+    return newest
 
 
 def _even_quotas(sizes: dict[Label, int], cap: int) -> dict[Label, int]:

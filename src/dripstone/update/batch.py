@@ -33,7 +33,8 @@ class BatchRow:
     ``origin`` is the ledger page and index it was carried over from, if any, ``since`` the log entry it waits from;
     ``admitted`` and ``heard`` are those of the pending row. A ``quarantined`` row takes no part, one that is
     ``left_out`` is not learned this time, a ``disputed`` one has taken part and must not wait for the next update; each
-    says why. The label of a ``doubted`` one is probably wrong.
+    says why. The label of a ``doubted`` one is probably wrong; a ``strange`` one is unlike the trusted rows, and
+    contradicts.
     """
 
     example: Example
@@ -45,6 +46,7 @@ class BatchRow:
     quarantined: str | None = None
     left_out: str | None = None
     doubted: bool = False
+    strange: bool = False
     disputed: str | None = None
 
     @property

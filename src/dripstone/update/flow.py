@@ -32,9 +32,19 @@ from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.curation import curate, leave_out_duplicates
 from dripstone.update.drift import watch
+from dripstone.update.hearing import Hearing
 from dripstone.update.ladder import backbone_names, climb, tunes_first
 from dripstone.update.meter import Meter
-from dripstone.update.sense import ask_champion, dispute, find_alike, find_nonsense, is_contested, set_aside_new_labels
+from dripstone.update.sense import (
+    ask_champion,
+    dispute,
+    find_alike,
+    find_nonsense,
+    find_strange,
+    is_contested,
+    set_aside_new_labels,
+    set_aside_strange,
+)
 from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
 
 
@@ -179,6 +189,7 @@ def _learn(
     with start.meter.gate():
         batch.alike = find_alike(champion, batch, opinion, start.state)
         batch.contested = is_contested(batch, opinion)
+        find_strange(batch, opinion, config)
     outcome = yield from _contend(attempt)
     in_need_of_proof = batch.contested and config.gate.mode == "steady"
     if outcome.verdict == "undecided" and (in_need_of_proof or not outcome.gained()):
@@ -199,7 +210,7 @@ def _all_left_out(batch: Batch) -> Outcome | None:
 
 
 def _contend(attempt: Attempt) -> Generator[Event, None, Outcome]:
-    """Train and try a candidate, again without new labels that make no sense, until the gate has judged one."""
+    """Train and try a candidate, again without rows that make no sense, until the gate has judged one."""
     batch, start = attempt.batch, attempt.start
     if not batch.training() and not batch.notes:
         return _all_left_out(batch) or _only_held_out()
@@ -237,16 +248,23 @@ def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
 
 
 def _try(attempt: Attempt, candidate: Candidate) -> Generator[Event, None, Outcome | None]:
-    """Store the candidate, hear it, and ask the gate; None if new labels were set aside, so that it is trained anew."""
+    """Store the candidate, hear it, and ask the gate; None if rows were set aside, so that it is trained anew."""
     stored = store_candidate(attempt, candidate)
     yield events.Stored(stored.version, stored.delta_bytes)
     with attempt.start.meter.gate():
         model = rebuild(attempt, stored)
         hearing = hear_candidate(attempt, candidate, model)
-        if attempt.asks and set_aside_new_labels(attempt.champion, hearing, attempt.batch, attempt.config):
+        if attempt.asks and _set_aside(attempt, hearing):
             return None
         judgement = judge_candidate(attempt, model, hearing)
     return conclude(attempt, candidate, stored, hearing, judgement)
+
+
+def _set_aside(attempt: Attempt, hearing: Hearing) -> bool:
+    strange = set_aside_strange(
+        hearing, attempt.batch
+    )  # first, while the batch's held-out rows are those that were heard
+    return bool(set_aside_new_labels(attempt.champion, hearing, attempt.batch, attempt.config)) or strange
 
 
 def _statistics(

@@ -14,8 +14,9 @@ from dripstone.curate.policy import parse_policy
 from dripstone.gate import reasons
 from dripstone.gate.doubt import raise_doubt
 from dripstone.gate.familiar import find_familiar
-from dripstone.gate.new_labels import ALIKE, find_thefts, likeness, unlearned_labels
+from dripstone.gate.new_labels import ALIKE, find_thefts, likeness, unlearned_labels, unlearned_rows
 from dripstone.gate.sense import batch_sense, class_sense, exceeds_chance, like_batch
+from dripstone.gate.trusted import newest_trusted
 from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import mark
 from dripstone.train.features import head_logits
@@ -25,8 +26,8 @@ from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
 from dripstone.update.hearing import Hearing, heaviest, trusted_features
 
-RECENT = 200
-"""Trusted rows, the newest ones, that new rows are held against where the policy expects drift."""
+RECENT, RECENT_OF_EACH = 200, 20
+"""Trusted rows that new rows are held against where the policy expects drift: the newest ones, and those of a label."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +37,7 @@ class Opinion:
     ``scores`` are logits, [rows, known labels]; ``targets`` [rows] are class indices, -1 for a label that it does not
     know; ``agrees`` [rows] bool. ``familiar`` [rows] bool says which rows are like the trusted ones: all, where the
     policy does not expect drift. The trusted ones are of known labels only; ``trusted_places`` are theirs in the state,
-    and ``recent`` says which of them are asked how often the champion is right.
+    and ``recent`` [trusted] bool says which of them are asked how often the champion is right.
     """
 
     scores: torch.Tensor
@@ -46,7 +47,7 @@ class Opinion:
     trusted_places: np.ndarray
     trusted_targets: np.ndarray
     trusted_agrees: np.ndarray
-    recent: slice
+    recent: np.ndarray
 
     @property
     def known(self) -> np.ndarray:
@@ -65,9 +66,10 @@ def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: Tr
     known = np.flatnonzero(trusted_targets >= 0)
     features = encoding.of(range(len(batch.rows)))
     scores = head_logits(champion.model, features) if champion.task.labels else torch.empty(len(batch.rows), 0)
-    familiar, recent = np.ones(len(batch.rows), dtype=bool), slice(None)
+    familiar, recent = np.ones(len(batch.rows), dtype=bool), np.ones(len(known), dtype=bool)
     if parse_policy(config.curate.policy).drift and state.trusted:
-        familiar, recent = find_familiar(features.numpy(), trusted_features(state).numpy()), slice(-RECENT, None)
+        familiar = find_familiar(features.numpy(), trusted_features(state).numpy())
+        recent = newest_trusted(trusted_targets[known], RECENT, RECENT_OF_EACH)
     return Opinion(
         scores,
         targets,
@@ -178,6 +180,15 @@ def is_contested(batch: Batch, opinion: Opinion) -> bool:
     return exceeds_chance(opinion.agrees[asked], *opinion.yardstick(asked))
 
 
+def find_strange(batch: Batch, opinion: Opinion, config: Config) -> None:
+    """Mark the rows that are unlike the trusted ones, if their labels contradict the champion as nonsense would."""
+    strange = _active(batch) & opinion.known & ~opinion.familiar
+    right, weights = opinion.yardstick(strange)
+    sense = batch_sense(opinion.agrees[strange], right, config.gate.sense, weights=weights)
+    for row in _rows(batch, strange) if not sense.sound else ():
+        row.strange = True
+
+
 def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
     """After an update that proved nothing, or measured no gain: what must not wait for the next one.
 
@@ -234,3 +245,18 @@ def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, con
     for label, reason in aside.items():
         batch.set_aside(label, reason)
     return list(aside)
+
+
+def set_aside_strange(hearing: Hearing, batch: Batch) -> bool:
+    """Whether the candidate has not learned the strange rows, so that they are quarantined."""
+    strange = np.array([batch.rows[place].strange for place in batch.places(held_out=True)], dtype=bool)
+    after = hearing.marked.right[: hearing.fresh][strange]
+    before = hearing.answers.champion.marks.right[: hearing.fresh][strange]
+    if not unlearned_rows(before, after):
+        return False
+    reason = reasons.strange(before, after)
+    batch.notes.append(reason)
+    for row in batch.rows:
+        if row.strange and row.takes_part:
+            row.quarantined = reason
+    return True
