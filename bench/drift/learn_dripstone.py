@@ -17,7 +17,7 @@ from dripstone.models import mlp, text_classifier
 EVERY = 100
 """Labelled rows of an update."""
 
-CURATED = "screen+dedupe+drift+noise+replay:2000"
+CURATED = "screen+dedupe+drift+noise+forget:1000+replay:2000"
 DEFAULT = "screen+replay:2000"
 
 

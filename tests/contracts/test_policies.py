@@ -29,7 +29,7 @@ from dripstone.stream.columns import to_inputs
 from dripstone.train.features import features_of, head_logits
 from dripstone.train.statistics import Statistics, add_rows, no_rows, read_statistics, to_sums
 from dripstone.update.batch import KNOWN, PENDING, REPEATS
-from dripstone.update.lineage import read_rows
+from dripstone.update.lineage import ancestors, page_rows, read_rows
 from dripstone.update.training_state import known_of, load_state
 from learner_samples import blobs, book_of, folder_hash, live_rows, make, quarantined
 
@@ -44,11 +44,12 @@ TEXTS = [
     "screen+prune",
     "screen+prune:infobatch",
     "screen+augment",
+    "screen+forget:60",
     "screen+replay:50",
     "screen+replay:50:balanced",
     "screen+replay:50:herding",
     "screen+dedupe+noise+weight+replay:50:balanced",
-    "screen:known+weight+dedupe+noise:weigh+replay:30:herding",
+    "screen:known+weight+dedupe+noise:weigh+forget:200+replay:30:herding",
     "screen+dedupe+noise+prune:0.7+augment+replay:50",
 ]
 
@@ -220,14 +221,21 @@ def page_of(learner: Learner, update: Update) -> list[PageRow]:
 
 
 def from_ledger(learner: Learner) -> Statistics:
-    """Statistics of all learned rows at once, with the weights and the factors that the ledger has."""
-    champion, rows = learner.champion(), [row.example() for row in live_rows(learner, "train")]
+    """Statistics of all learned rows at once, with the weights and the factors that the ledger has, faded."""
+    champion, forget = learner.champion(), parse_policy(learner.config.curate.policy).forget
+    rows = [row.example() for row in live_rows(learner, "train")]
+    fades = [1.0] * len(rows)
+    if forget:
+        line = ancestors(learner.repository, champion.version)
+        learned = [[row.id for row in page_rows(learner.repository, one) if row.role == "train"] for one in line]
+        last = {name: number for number, page in enumerate(learned) for name in page}
+        fades = [0.5 ** (sum(map(len, learned[last[row.id] + 1 :])) / forget.half_life) for row in rows]
     return add_rows(
         no_rows(),
         champion.model.head,
         features_of(champion.model, [row.inputs for row in rows]),
         torch.from_numpy(champion.task.encode([row.target for row in rows])),
-        torch.tensor([row.weight * row.factor for row in rows], dtype=torch.float64),
+        torch.tensor([row.weight * row.factor * f for row, f in zip(rows, fades, strict=True)], dtype=torch.float64),
     )
 
 
@@ -272,7 +280,7 @@ def test_a_policy_makes_a_difference(text, lives, tmp_path, encoder_folder):
     learned = versions != [update.version for update in life.updates]
     remembered = [getattr(life.states[-1], name) for name in memory] != without
     policy = parse_policy(text)
-    acts = policy.dedupe or policy.rows or policy.prune or policy.augment or policy.screen.known
+    acts = policy.dedupe or policy.rows or policy.prune or policy.augment or policy.forget or policy.screen.known
     assert learned == bool(acts)
     assert remembered == bool(policy.replay.capacity or policy.dedupe)
 

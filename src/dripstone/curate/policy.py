@@ -9,6 +9,7 @@ from dripstone.core.errors import UsageError
 from dripstone.curate.augment import Augment
 from dripstone.curate.dedupe import Dedupe
 from dripstone.curate.drift import Drift
+from dripstone.curate.forget import Forget
 from dripstone.curate.noise import Noise
 from dripstone.curate.prune import Prune
 from dripstone.curate.replay import Replay
@@ -23,6 +24,7 @@ POLICIES: dict[str, Any] = {
     "weight": Weight,
     "prune": Prune,
     "augment": Augment,
+    "forget": Forget,
     "replay": Replay,
 }
 """By name: a frozen dataclass with ``parse``, which reads what follows the name, and ``FORMS``, how it is written."""
@@ -55,6 +57,7 @@ class Policy:
     weight: Weight | None = None
     prune: Prune | None = None
     augment: Augment | None = None
+    forget: Forget | None = None
     replay: Replay = NO_REPLAY
 
     def __str__(self) -> str:
@@ -72,7 +75,8 @@ def parse_policy(text: str) -> Policy:
 
     ``screen`` comes first: nothing is learned from rows that were not screened. Then duplicates are left out, before
     anything is computed of them; ``drift`` looks at the features; ``noise`` and ``weight`` act by them, in the order in
-    which they are written; ``prune`` and ``augment`` act in the loop, ``replay`` after it.
+    which they are written; ``prune`` and ``augment`` act in the loop, ``forget`` in the closed form, and ``replay``
+    remembers what was learned.
 
     Raises
     ------

@@ -35,6 +35,13 @@ BLOCK = 512
 SAME = 1e-5
 """Difference, of a row's largest feature, up to which two rows are one. A feature's last bits depend on its batch."""
 
+SAME_WEIGHT = 1e-9
+"""Relative difference up to which two weights are one: a weight that has faded step by step is not quite what it would
+be after one step."""
+
+FADED = 1e-15
+"""Share of the heaviest weight at which a kept row is none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptRows:
@@ -149,6 +156,29 @@ def to_sums(statistics: Statistics, head: Head) -> Sums:
     return _add(empty, head, statistics.features, statistics.targets, statistics.weights)
 
 
+def fade(statistics: Statistics, factor: float) -> Statistics:
+    """Statistics in which every row weighs ``factor``, above 0, of what it did; the given ones are left as they are.
+
+    A kept row that weighs next to nothing beside the heaviest is dropped: its weight would run out of numbers.
+
+    Examples
+    --------
+    >>> from dripstone.models.head import Head, Identity
+    >>> rows = torch.eye(2), torch.tensor([0, 1]), torch.tensor([1.0, 3.0])
+    >>> fade(add_rows(no_rows(), Head(Identity(7), classes=2), *rows), 0.5).weights.tolist()
+    [0.5, 1.5]
+    """
+    if isinstance(statistics, Sums):
+        gram = room(len(statistics.gram))
+        torch.mul(statistics.gram, factor, out=gram)
+        return Sums(gram, statistics.cross * factor)
+    if not len(statistics.weights):
+        return statistics
+    weights = statistics.weights * factor
+    stay = weights > FADED * weights.max()
+    return KeptRows(statistics.features[stay], statistics.targets[stay], weights[stay])
+
+
 def _keep(kept: KeptRows, features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> KeptRows | None:
     """The rows after some came and went; None if one went that is not among them."""
     stay = torch.ones(len(kept.weights), dtype=torch.bool)
@@ -170,7 +200,8 @@ def _find(
     kept: KeptRows, stay: torch.Tensor, features: torch.Tensor, target: torch.Tensor, weight: torch.Tensor
 ) -> int | None:
     """Where the row stands that has this target and weight and is nearest to these features."""
-    places = torch.nonzero(stay & (kept.targets == target) & (kept.weights == weight)).flatten()
+    same = torch.isclose(kept.weights, weight.to(kept.weights), rtol=SAME_WEIGHT, atol=0.0)
+    places = torch.nonzero(stay & (kept.targets == target) & same).flatten()
     if not len(places):
         return None
     distances = (kept.features[places] - features).abs().amax(dim=1)

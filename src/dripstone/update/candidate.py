@@ -167,6 +167,12 @@ def _check_loop_policies(policy: Policy, selection: Selection, model: Model) -> 
                 remedy="use a selection that trains in the loop, as suffix:1, or leave the policy out",
                 kind="usage.curate",
             )
+    if policy.forget and not (selection.method == RIDGE or selection.name == LADDER):
+        raise UsageError(
+            f"{policy.forget} acts in the closed form, and {selection} learns in the loop",
+            remedy="use head or ladder, or leave the policy out",
+            kind="usage.curate",
+        )
     if policy.augment:
         policy.augment.fit(model.preprocess)
 

@@ -22,8 +22,7 @@ from dripstone.gate import reasons
 from dripstone.select.selection import LADDER, RIDGE, Selection
 from dripstone.store.ledger import Array, Book, PageRow
 from dripstone.store.repository import Repository
-from dripstone.store.state import TrainingState
-from dripstone.train.statistics import Statistics
+from dripstone.train.statistics import Statistics, fade
 from dripstone.update import training_state
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
@@ -73,7 +72,7 @@ def run_update(
     RaceLostError
         If somebody else moved the store meanwhile.
     """
-    meter = Meter()
+    meter, config = Meter(), _with_horizon(config)
     head = repository.log.head()
     if head.version != champion.version:
         raise RaceLostError(
@@ -91,10 +90,18 @@ def run_first(
     repository: Repository, config: Config, root: Champion, arrived: Iterable[Example], held_out: Sequence[Example]
 ) -> Iterator[Event]:
     """Train the first version on what ``init`` was given: no gate, since nothing is live that could be harmed."""
-    config = config.override({"gate.mode": "off"})
+    config = _with_horizon(config).override({"gate.mode": "off"})
     state = training_state.load_state(repository, config, root.version, root.model)
     start = Start(0, Book(), state, Meter(), held_out_file=held_out)
     yield from _run(repository, config, root, arrived, start)
+
+
+def _with_horizon(config: Config) -> Config:
+    """The settings, with no more trusted rows than old rows are to be remembered by."""
+    forget = parse_policy(config.curate.policy).forget
+    if forget is None:
+        return config
+    return config.override({"gate.trusted": min(config.gate.trusted, forget.trusted(config.gate.holdout))})
 
 
 def _run(
@@ -238,7 +245,7 @@ def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
         attempt.encoding,
         batch,
         replay=[row.example() for row in state.replay],
-        statistics=_statistics(attempt.repository, champion, attempt.selection, state, batch.corrected()),
+        statistics=_statistics(attempt),
         config=attempt.config,
         carried=state.optimizer,
     )
@@ -261,18 +268,20 @@ def _try(attempt: Attempt, candidate: Candidate) -> Generator[Event, None, Outco
 
 
 def _set_aside(attempt: Attempt, hearing: Hearing) -> bool:
-    strange = set_aside_strange(
-        hearing, attempt.batch
-    )  # first, while the batch's held-out rows are those that were heard
+    # First, while the batch's held-out rows are those that were heard.
+    strange = set_aside_strange(hearing, attempt.batch)
     return bool(set_aside_new_labels(attempt.champion, hearing, attempt.batch, attempt.config)) or strange
 
 
-def _statistics(
-    repository: Repository, champion: Champion, selection: Selection, state: TrainingState, corrected: set[str]
-) -> Statistics | None:
+def _statistics(attempt: Attempt) -> Statistics | None:
     """What the closed form starts from; the loop takes it where it is at hand, and does not pay for a rebuild."""
+    champion, state, selection, batch = attempt.champion, attempt.start.state, attempt.selection, attempt.batch
     at_hand = state.statistics or not champion.task.labels
     needed = selection.method == RIDGE or selection.name == LADDER
     if not champion.solvable or not (at_hand or needed):
         return None
-    return training_state.statistics_of(repository, state, champion.model, champion.task, without=corrected)
+    forget = parse_policy(attempt.config.curate.policy).forget
+    statistics = training_state.statistics_of(
+        attempt.repository, state, champion.model, champion.task, without=batch.corrected(), forget=forget
+    )
+    return statistics if forget is None else fade(statistics, forget.fade(len(batch.training())))

@@ -21,6 +21,7 @@ from torch import nn
 from dripstone.core.events import Event, Rebuilt, Trained
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Rung
+from dripstone.curate.policy import parse_policy
 from dripstone.select.ladder import rungs
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.train.activation_cache import ActivationCache
@@ -270,7 +271,13 @@ def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> 
     began = time.process_time()
     model = best.model
     features = _features(model, lesson)
-    old = trained_rows(attempt.repository, attempt.champion.version, without=attempt.batch.corrected())
+    old = trained_rows(
+        attempt.repository,
+        attempt.champion.version,
+        without=attempt.batch.corrected(),
+        forget=parse_policy(attempt.config.curate.policy).forget,
+        newer=len(lesson.rows),
+    )
     statistics, _ = solve_head(
         replace(lesson, known=features), model, fresh_statistics(old, model, lesson.champion.task)
     )

@@ -74,7 +74,11 @@ def all_rows(repository: Repository, digest: str) -> list[PageRow]:
 
 def learned_pages(repository: Repository, version: str) -> list[list[PageRow]]:
     """Rows of all ancestors, a list each; of rows with one id only the last, since it corrects the others."""
-    pages = [page_rows(repository, ancestor) for ancestor in ancestors(repository, version)]
+    return last_of_each([page_rows(repository, ancestor) for ancestor in ancestors(repository, version)])
+
+
+def last_of_each(pages: Sequence[Sequence[PageRow]]) -> list[list[PageRow]]:
+    """The pages' rows, of those with one id only the last."""
     last = {row.id: (number, index) for number, page in enumerate(pages) for index, row in enumerate(page)}
     return [
         [row for index, row in enumerate(page) if last[row.id] == (number, index)] for number, page in enumerate(pages)

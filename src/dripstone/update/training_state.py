@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from dripstone.core.examples import Label
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Manifest
 from dripstone.core.tensors import RawTensor
+from dripstone.curate.forget import Forget
 from dripstone.curate.policy import parse_policy
 from dripstone.gate.answers import Marks
 from dripstone.gate.trusted import keep_trusted
@@ -33,7 +35,7 @@ from dripstone.train.statistics import Statistics, add_rows, fits, no_rows, read
 from dripstone.update.bookkeeping import affordable
 from dripstone.update.drift import Watched, advance_drift
 from dripstone.update.known import known_rows, merge_known
-from dripstone.update.lineage import ancestors, anchor_of, judging_entries, learned_pages, look_of, page_rows
+from dripstone.update.lineage import ancestors, anchor_of, judging_entries, last_of_each, look_of, page_rows
 from dripstone.update.memory import Memory, advance_memory, as_fields, memory_of
 
 PORTION = 4096
@@ -179,7 +181,13 @@ def _stay_trusted(rows: Sequence[PageRow], cap: int) -> list[int]:
 
 
 def statistics_of(
-    repository: Repository, state: TrainingState, model: Model, task: Classification, *, without: Iterable[str] = ()
+    repository: Repository,
+    state: TrainingState,
+    model: Model,
+    task: Classification,
+    *,
+    without: Iterable[str] = (),
+    forget: Forget | None = None,
 ) -> Statistics:
     """The closed form's statistics of every row that the version was trained on, less the rows named in ``without``.
 
@@ -188,17 +196,36 @@ def statistics_of(
     """
     dropped = set(without)
     if not state.statistics:
-        return fresh_statistics(trained_rows(repository, state.version, without=dropped), model, task)
+        rows = trained_rows(repository, state.version, without=dropped, forget=forget)
+        return fresh_statistics(rows, model, task)
     if not dropped:
         return read_statistics(state.statistics)
-    gone = [row for row in trained_rows(repository, state.version) if row.id in dropped]
+    gone = [row for row in trained_rows(repository, state.version, forget=forget) if row.id in dropped]
     return _with_rows(read_statistics(state.statistics), gone, model, task, sign=-1.0)
 
 
-def trained_rows(repository: Repository, version: str, *, without: Set[str] = frozenset()) -> list[PageRow]:
-    """Every row that a version was trained on, from the ledger, less the rows named in ``without``."""
-    pages = learned_pages(repository, version)
-    return [row for page in pages for row in page if row.role == "train" and row.id not in without]
+def trained_rows(
+    repository: Repository,
+    version: str,
+    *,
+    without: Set[str] = frozenset(),
+    forget: Forget | None = None,
+    newer: int = 0,
+) -> list[PageRow]:
+    """Every row that a version was trained on, from the ledger, less the rows named in ``without``.
+
+    Their factors have faded as ``forget`` says, once ``newer`` more rows are learned.
+    """
+    pages = [page_rows(repository, ancestor) for ancestor in ancestors(repository, version)]
+    found: list[PageRow] = []
+    for whole, page in zip(reversed(pages), reversed(last_of_each(pages)), strict=True):
+        rows = [row for row in page if row.role == "train" and row.id not in without]
+        if forget is not None:
+            fade = forget.fade(newer)
+            rows = [msgspec.structs.replace(row, factor=row.factor * fade) for row in rows]
+            newer += sum(row.role == "train" for row in whole)
+        found = rows + found
+    return found
 
 
 def fresh_statistics(rows: Sequence[PageRow], model: Model, task: Classification) -> Statistics:
