@@ -18,6 +18,7 @@ EVERY = 100
 """Labelled rows of an update."""
 
 CURATED = "screen+dedupe+drift+noise+forget:1000+replay:2000"
+UNFORGETTING = "screen+dedupe+drift+noise+replay:2000"
 DEFAULT = "screen+replay:2000"
 
 

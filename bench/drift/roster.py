@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.drift.data import Stream
-from bench.drift.learn_dripstone import CURATED, DEFAULT, Dripstone, Scaled
+from bench.drift.learn_dripstone import CURATED, DEFAULT, UNFORGETTING, Dripstone, Scaled
 from bench.drift.learn_river import Forest
 from bench.drift.learn_sklearn import FEW_WORDS, WORDS, Hashed, PartialFit, Regression, Standardised, network, sgd
 from bench.drift.prequential import Pupil
@@ -15,6 +15,7 @@ from bench.drift.static import LastLabel, Static
 
 DRIPSTONE = "Dripstone"
 GATE_OFF, PLAIN = "Dripstone, gate off", "Dripstone, default curation"
+REMEMBERS = "Dripstone, nothing forgotten"
 SCALED = "Dripstone, gate off, scaled columns"
 STAYS = "Dripstone, first version"
 SGD, SGD_CONSTANT, MLP = "SGDClassifier", "SGDClassifier, constant rate", "MLPClassifier"
@@ -23,7 +24,7 @@ FOREST = "adaptive random forest"
 REGRESSION = "LogisticRegression, static"
 LAST = "the last label"
 
-OURS = (DRIPSTONE, GATE_OFF, PLAIN, SCALED)
+OURS = (DRIPSTONE, GATE_OFF, REMEMBERS, PLAIN, SCALED)
 OF_WORDS = (SGD_WORDS, MLP_WORDS)
 NAMES = (*OURS, SGD, SGD_CONSTANT, MLP, *OF_WORDS, FOREST, REGRESSION, STAYS, LAST)
 PEERS = tuple(name for name in NAMES if name not in (*OURS, LAST))
@@ -39,6 +40,7 @@ not drift."""
 _SETTINGS = {
     DRIPSTONE: (CURATED, "steady"),
     GATE_OFF: (CURATED, "off"),
+    REMEMBERS: (UNFORGETTING, "steady"),
     PLAIN: (DEFAULT, "steady"),
     SCALED: (CURATED, "off"),
 }
