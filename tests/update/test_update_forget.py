@@ -111,7 +111,7 @@ def along(axis, labels, count, seed):
 
 
 def test_a_climb_counts_rows_as_they_have_faded(tmp_path):
-    model = mlp(inputs=10, hidden=[16, 4], random_features=64)
+    model = mlp(inputs=10, hidden=[16, 2], random_features=64)
     settings = {"gate.mode": "off", "task.id": "id", "train.learning_rate": 0.05}
     learner = make(tmp_path, settings, curate=FORGET, model=model)
     assert learner.update(along(0, "ab", 200, seed=0)).selection == "suffix:2@adamw"

@@ -230,12 +230,12 @@ def test_a_slice_of_one_row_decides_nothing(tmp_path):
 def test_ten_thousand_slices_in_one_update(tmp_path):
     settings = {"task.slice": "place", "gate.holdout": 0.9, "gate.trusted": 20_000, "store.pending": 20_000}
     learner = make(tmp_path, settings)
-    rows = [{**row, "place": f"place {number}"} for number, row in enumerate(blobs(5600, seed=0))]
+    rows = [{**row, "place": f"place {number}"} for number, row in enumerate(blobs(5600, seed=0, spread=0.2))]
     update = learner.update(rows)
     assert update.promoted
     assert len(update.metrics.candidate.by_slice) > 10_000
     assert len(state_of(learner).trusted) > 10_000
-    update = learner.update([{**row, "place": None} for row in blobs(300, seed=1)])
+    update = learner.update([{**row, "place": None} for row in blobs(300, seed=1, spread=0.2)])
     assert update.promoted
     assert update.harm.rows > 0
     assert len(update.metrics.champion.by_slice) > 10_000

@@ -95,6 +95,18 @@ class Rebuilt:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescaled:
+    """The scale was badly off for so many ``columns``; it is set anew, and the head solved over all ``rows`` so far."""
+
+    columns: int
+    rows: int
+
+    def __str__(self) -> str:
+        off = f"badly off for {self.columns:,} column{'' if self.columns == 1 else 's'}"
+        return f"scale set anew, {off}; head solved over all {self.rows:,} rows so far"
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """The candidate's bits are on disk; it has an id, and no verdict yet."""
 
@@ -115,4 +127,4 @@ class Finished:
         return f"{self.update.verdict}: {self.update.reason}"
 
 
-Event = Screened | Curated | Drifted | Encoded | Epoch | Trained | Rebuilt | Stored | Finished
+Event = Screened | Curated | Drifted | Encoded | Epoch | Trained | Rebuilt | Rescaled | Stored | Finished

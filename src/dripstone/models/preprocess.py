@@ -12,9 +12,14 @@ from torch import nn
 
 from dripstone.core.errors import DataError, ModelError, UsageError
 from dripstone.core.examples import Inputs
+from dripstone.models.moments import Moments, join_moments, moments_of
+from dripstone.models.scaling import columns_off, scale_of
 
 MASKS = ("[MASK]", "<mask>")
 """How tokenizers write the token for a hidden word."""
+
+PORTION = 4096
+"""Rows that are in memory as numbers at a time when they are measured."""
 
 _TOKENIZER_BYTES = 64 * 2**20
 _MAX_DIMENSIONS = 8
@@ -133,8 +138,10 @@ def _text(row: Inputs, index: int) -> str:
 class Vector(nn.Module):
     """Arrays of one size to standardised rows.
 
-    A column is divided by its standard deviation, or by the median one of the columns where that is larger. So columns
-    in different units count alike, and a column that hardly moved in the first stage is not blown up.
+    A column is divided by its standard deviation where enough rows speak for that. So columns in different units count
+    alike; one that hardly moved is divided by up to the median deviation of the columns, lest it be blown up. The first
+    stage sets the scale; where later rows show it to be badly off, and nothing that has learned lies above it, an
+    update makes a version with a new one (``docs/design/017-scaling.md``).
 
     Parameters
     ----------
@@ -144,18 +151,18 @@ class Vector(nn.Module):
     Attributes
     ----------
     shift, scale : torch.Tensor
-        [size] float32 buffers, set by the first ``fit``.
+        [size] float32 buffers, set by the first ``fit``, and by ``rescale``.
     fitted : torch.Tensor
         [] bool buffer.
 
     Examples
     --------
-    >>> rows = [np.array([0.0, 10.0]), np.array([2.0, 30.0])]
+    >>> rows = [np.array([0.0, 10.0]), np.array([2.0, 30.0])] * 50
     >>> vector = Vector(2)
     >>> vector.fit(rows)
-    >>> vector.collate(rows)
-    tensor([[-0.1818, -1.0000],
-            [ 0.1818,  1.0000]])
+    >>> vector.collate(rows[:2])
+    tensor([[-1., -1.],
+            [ 1.,  1.]])
     """
 
     default_column = "inputs"
@@ -177,16 +184,35 @@ class Vector(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def fit(self, inputs: Sequence[Inputs]) -> None:
-        """Set shift and scale from the first stage's rows; once set, they stay."""
-        if self.fitted.item() or not inputs:
-            return
-        rows = _stack(inputs, self.accepted).astype(np.float64)
-        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
-        varied = deviation[deviation > _RESOLUTION * np.abs(mean) + _TINY]
-        scale = np.maximum(deviation, np.median(varied)) if len(varied) else np.ones(self.size)
-        self.shift.copy_(torch.from_numpy(mean))
-        self.scale.copy_(torch.from_numpy(scale))
+        """Set shift and scale from the first stage's rows; later calls do nothing."""
+        if not self.fitted.item() and inputs:
+            self.rescale(self.measure(inputs))
+
+    def measure(self, inputs: Sequence[Inputs]) -> Moments:
+        """The moments of the columns of rows, as ``collate`` takes them; those of no row for none."""
+        moments = moments_of(np.empty((0, self.size)))
+        for start in range(0, len(inputs), PORTION):
+            moments = join_moments(moments, moments_of(_stack(inputs[start : start + PORTION], self.accepted)))
+        return moments
+
+    def rescale(self, moments: Moments) -> None:
+        """Set shift and scale by rows that were measured, whatever they were before.
+
+        Examples
+        --------
+        >>> vector = Vector(1)
+        >>> vector.rescale(vector.measure([np.array([2.0]), np.array([4.0])]))
+        >>> vector.shift.tolist(), vector.scale.tolist()
+        ([3.0], [1.0])
+        """
+        self.shift.copy_(torch.from_numpy(moments.mean))
+        self.scale.copy_(torch.from_numpy(scale_of(moments)))
         self.fitted.fill_(True)
+
+    def badly_scaled(self, moments: Moments) -> int:
+        """How many columns of rows that were measured the scale does not fit."""
+        shift, scale = (buffer.double().cpu().numpy() for buffer in (self.shift, self.scale))
+        return int(columns_off(shift, scale, moments).sum())
 
     def collate(self, inputs: Sequence[Inputs]) -> torch.Tensor:
         """[rows, size] float32."""
@@ -196,6 +222,8 @@ class Vector(nn.Module):
 
 class Image(nn.Module):
     """Pictures of one shape to [rows, channels, height, width], standardised by one mean and deviation.
+
+    They stay those of the first stage: the layers above have learned from pictures in that scale.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from dripstone.store.ledger import MAX_PLAIN_BYTES, PageRow
 MARKS = 4
 """Columns of ``trusted_marks``."""
 
-_GROUPS = ("statistics", "optimizer", "prints", "drift")
+_GROUPS = ("statistics", "optimizer", "prints", "drift", "moments")
 """Fields that are tensors by name; in the file, each name stands after that of its field and a slash."""
 
 _LEVEL = 3
@@ -63,6 +63,8 @@ class TrainingState:
     drift : dict of str to RawTensor
         Features of earlier held-out rows, and the live version's latest right and wrong answers; both start anew where
         a state had to be rebuilt.
+    moments : dict of str to RawTensor
+        Moments of the columns of every row that was learned, where their scale may be set anew by them.
 
     Examples
     --------
@@ -89,6 +91,7 @@ class TrainingState:
     counts: list[tuple[Label, int]] = field(default_factory=list)
     prints: dict[str, RawTensor] = field(default_factory=dict)
     drift: dict[str, RawTensor] = field(default_factory=dict)
+    moments: dict[str, RawTensor] = field(default_factory=dict)
 
 
 class _Rows(msgspec.Struct, frozen=True):

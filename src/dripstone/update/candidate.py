@@ -111,7 +111,8 @@ class Candidate:
     """A trained fork, not stored yet.
 
     ``statistics`` are those of every row so far under its own features, where they are known; ``optimizer`` is the
-    state that its optimisers carry on. ``look`` is what the ladder found, where it had a say.
+    state that its optimisers carry on. ``look`` is what the ladder found, where it had a say. ``rescaled`` says that
+    the scale of the columns is a new one, so that features have moved though no parameter below the head has.
     """
 
     model: Model
@@ -124,6 +125,12 @@ class Candidate:
     replayed: int
     optimizer: dict[str, RawTensor] = field(default_factory=dict)
     look: Look | None = None
+    rescaled: bool = False
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the features are those that the batch was encoded to."""
+        return self.selection.name == "head" and not self.rescaled
 
 
 def choose_selection(config: Config, champion: Champion) -> Selection:

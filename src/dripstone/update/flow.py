@@ -34,6 +34,7 @@ from dripstone.update.drift import watch
 from dripstone.update.hearing import Hearing
 from dripstone.update.ladder import backbone_names, climb, tunes_first
 from dripstone.update.meter import Meter
+from dripstone.update.rescale import rescale
 from dripstone.update.sense import (
     ask_champion,
     dispute,
@@ -134,10 +135,12 @@ def _run(
 
 
 def _with_notes(outcome: Outcome, batch: Batch) -> str:
-    """The reason, with what else was decided about rows: labels that were set aside, rows that a person admitted."""
+    """The reason, with what else was decided: labels that were set aside, rows that a person admitted, a new scale."""
     notes = [] if outcome.verdict == "refused" and not outcome.stored else list(dict.fromkeys(batch.notes))
     if outcome.stored and (admitted := batch.admitted()):
         notes.append(f"a person admitted {count(admitted, 'row')} of it")
+    if outcome.candidate and outcome.candidate.rescaled:
+        notes.append("the columns have a new scale")
     return "; besides, ".join([outcome.reason, "; ".join(notes)]) if notes else outcome.reason
 
 
@@ -250,8 +253,10 @@ def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
         carried=state.optimizer,
     )
     if attempt.selection.name == LADDER:
-        return (yield from climb(attempt, lesson))
-    return (yield from train_candidate(lesson, attempt.selection))
+        candidate = yield from climb(attempt, lesson)
+    else:
+        candidate = yield from train_candidate(lesson, attempt.selection)
+    return (yield from rescale(attempt, lesson, candidate))
 
 
 def _try(attempt: Attempt, candidate: Candidate) -> Generator[Event, None, Outcome | None]:

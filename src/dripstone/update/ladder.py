@@ -21,7 +21,6 @@ from torch import nn
 from dripstone.core.events import Event, Rebuilt, Trained
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Rung
-from dripstone.curate.policy import parse_policy
 from dripstone.select.ladder import rungs
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.train.activation_cache import ActivationCache
@@ -36,14 +35,12 @@ from dripstone.update.batch import Batch
 from dripstone.update.candidate import (
     Candidate,
     Lesson,
-    check_finite,
-    count_parameters,
     solve_head,
     train_candidate,
     training_weights,
 )
 from dripstone.update.champion import Champion
-from dripstone.update.training_state import fresh_statistics, trained_rows
+from dripstone.update.solve_anew import old_rows, solve_anew
 
 FIRST_ROWS = 200
 """Training rows from which on the first ones tune the features."""
@@ -269,30 +266,9 @@ def _with_head(lesson: Lesson, tuned: Model, features: torch.Tensor) -> Model:
 def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> Generator[Event, None, Candidate]:
     """The rung that won, with its head solved over every row so far."""
     began = time.process_time()
-    model = best.model
-    features = _features(model, lesson)
-    old = trained_rows(
-        attempt.repository,
-        attempt.champion.version,
-        without=attempt.batch.corrected(),
-        forget=parse_policy(attempt.config.curate.policy).forget,
-        newer=len(lesson.rows),
-    )
-    statistics, _ = solve_head(
-        replace(lesson, known=features), model, fresh_statistics(old, model, lesson.champion.task)
-    )
-    check_finite(model)
-    spent = time.process_time() - began + sum(rung.cpu_seconds for rung in tried)
-    yield Trained(str(best.selection), spent)
+    old = old_rows(attempt, lesson)
+    lesson = replace(lesson, known=_features(best.model, lesson))
+    anew = solve_anew(lesson, best.model, best.selection, old)
+    yield Trained(str(best.selection), time.process_time() - began + sum(rung.cpu_seconds for rung in tried))
     yield Rebuilt(len(old) + len(lesson.rows))
-    return Candidate(
-        model=model,
-        task=lesson.task,
-        selection=best.selection,
-        statistics=statistics,
-        rungs=tried,
-        parameters=count_parameters(model, best.selection.parameters(lesson.encoding.starter)),
-        trained=len(lesson.rows),
-        replayed=len(lesson.replay),
-        look=_look(best.rung, lesson),
-    )
+    return replace(anew, rungs=tried, replayed=len(lesson.replay), look=_look(best.rung, lesson))

@@ -37,6 +37,7 @@ from dripstone.update.drift import Watched, advance_drift
 from dripstone.update.known import known_rows, merge_known
 from dripstone.update.lineage import ancestors, anchor_of, judging_entries, last_of_each, look_of, page_rows
 from dripstone.update.memory import Memory, advance_memory, as_fields, memory_of
+from dripstone.update.moments import advance_moments, lacks_moments
 
 PORTION = 4096
 """Rows whose inputs are in memory at a time when statistics are rebuilt."""
@@ -80,7 +81,7 @@ def load_state(repository: Repository, config: Config, version: str, model: Mode
     state = repository.read_state(version)
     current = state is not None and state.anchor == anchor and state.backbone == features_digest(manifest)
     if state is not None and current and _is_sound(state, model):
-        return state
+        return _with_moments(repository, state, model)
     return _rebuild(repository, config, version, anchor, model)
 
 
@@ -92,20 +93,33 @@ def _is_sound(state: TrainingState, model: Model) -> bool:
     return matching and marked and state.known.shape[0] % 2 == 0 and fits(state.statistics, model.head)
 
 
+def _with_moments(repository: Repository, state: TrainingState, model: Model) -> TrainingState:
+    """The state with moments, which one of an older dripstone lacks."""
+    if not lacks_moments(state.moments, model):
+        return state
+    moments: dict[str, RawTensor] = {}
+    for ancestor in ancestors(repository, state.version):
+        trained = [row for row in page_rows(repository, ancestor) if row.role == "train"]
+        moments = advance_moments(moments, trained, model)
+    return replace(state, moments=moments)
+
+
 def _rebuild(repository: Repository, config: Config, version: str, anchor: str, model: Model) -> TrainingState:
     trusted: list[PageRow] = []
     memory = Memory()
     known = np.empty((0, 2), dtype=np.int64)
+    moments: dict[str, RawTensor] = {}
     for page, cap in zip(*pages_and_caps(repository, version, config.gate.trusted), strict=True):
         trusted = join_trusted(trusted, page, cap)
         learned, judging = ([row for row in page if row.role == role] for role in ("train", "held_out"))
         memory = advance_memory(memory, learned, judging, config, repository.holdout_key, model)
         known = merge_known(known, known_rows(page))
+        moments = advance_moments(moments, learned, model)
     features = features_of(model, [row.example().inputs for row in trusted])
     state = state_of_trusted(repository, version, anchor, model, trusted, features)
     known_raw = to_raw(torch.from_numpy(known.reshape(-1)))
     look = look_of(repository, version)
-    return replace(state, known=known_raw, look=look, **as_fields(memory))
+    return replace(state, known=known_raw, look=look, moments=moments, **as_fields(memory))
 
 
 def state_of_trusted(
@@ -322,5 +336,6 @@ def advance(
         optimizer=optimizer or {},
         look=look or state.look,
         drift=drift,
+        moments=advance_moments(state.moments, trained, model),
         **as_fields(memory),
     )

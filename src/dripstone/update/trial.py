@@ -55,7 +55,7 @@ def hear_candidate(attempt: Attempt, candidate: Candidate, model: Model) -> Hear
     """Let the rebuilt candidate, the champion and the anchor answer the batch's held-out rows and the trusted ones."""
     batch, state = attempt.batch, attempt.start.state
     rows = [PageRow.of(example, "held_out") for example in batch.fresh()]
-    alone = candidate.selection.name == "head"
+    alone = candidate.keeps_features
     if alone or attempt.champion.task.labels:
         features = attempt.encoding.of(batch.places(held_out=True))
     else:  # whoever knows no label says nothing, whatever the features

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
-from dripstone.core.events import Curated, Drifted, Encoded, Epoch, Event, Finished, Rebuilt, Stored, Trained
+from dripstone.core.events import Curated, Drifted, Encoded, Epoch, Event, Finished, Rebuilt, Rescaled, Stored, Trained
 from dripstone.core.events import Screened as ScreenedEvent
 from dripstone.core.records import Update
 
@@ -39,5 +39,5 @@ def _words(event: Event) -> str:
             return f"features {done:,}/{rows:,}"
         case Epoch(selection, epoch, epochs, loss):
             return f"{selection} epoch {epoch}/{epochs}, loss {loss:.4f}"
-        case ScreenedEvent() | Curated() | Drifted() | Trained() | Rebuilt() | Stored() | Finished():
+        case ScreenedEvent() | Curated() | Drifted() | Trained() | Rebuilt() | Rescaled() | Stored() | Finished():
             return str(event)
