@@ -17,10 +17,11 @@ hashed words. It learns the first 200 rows at once, which are not scored; then e
 arrives 0, 100 or 1,000 rows later. Dripstone learns from a hundred labels at a time; the others from each, but for
 those that are trained once, on the first 500 rows. All settings are the defaults, and SGD is there with its constant
 rate as well; Dripstone's policy says that drift is expected and lets a row's weight halve in 1,000 rows, which was
-chosen among four on the rotated and the permuted stream ("nothing forgotten" is without that). scikit-learn's learners see columns standardised by running
-statistics, River's forest 50 random sums of the pixels, Dripstone the columns as they are, and once ("scaled columns",
-gate off) divided by what they vary in the first 200 rows. Each run has one thread and a process of its own. --json
-keeps what was run before, so that parts can be run one after another; --quick is a smoke run on 1,200 rows of each.
+chosen among four on the rotated and the permuted stream ("nothing forgotten" is without that). scikit-learn's learners
+see columns standardised by running statistics, River's forest 50 random sums of the pixels, Dripstone the columns as
+they are, and once ("scaled columns", gate off) divided by what they vary in the first 200 rows. Each run has one thread
+and a process of its own. --json keeps what was run before, so that parts can be run one after another; --quick is a
+smoke run on 1,200 rows of each.
 
 River is needed for its forest, scikit-learn for its learners, matplotlib for --png.
 
