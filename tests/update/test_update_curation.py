@@ -20,6 +20,8 @@ from dripstone.curate.policy import parse_policy
 from dripstone.learner import Learner
 from dripstone.store.ledger import Book, PageRow, PendingRow
 from dripstone.store.state import TrainingState
+from dripstone.train.out_of_fold import out_of_fold_scores
+from dripstone.update import curation
 from dripstone.update.batch import Batch, assemble
 from dripstone.update.bookkeeping import settle
 from dripstone.update.candidate import encode_batch
@@ -310,6 +312,25 @@ def test_wrong_labels_are_left_out_of_what_is_learned_alone(learner):
     assert events == [Curated(200 - len(judging), {REASON: len(changed - judging)})]
     assert factors == [1.0] * 200
     assert len(batch.training()) == 200 - len(judging | changed)
+
+
+def test_in_a_large_batch_a_bounded_number_of_rows_is_compared_at_a_time(learner, monkeypatch):
+    """Each portion is drawn from all, so that rows that came sorted by label find each other in it."""
+    rows, changed = wrong(blobs(300, seed=1, spread=0.2))
+    batch = join(sorted(examples(rows), key=lambda row: row.target))
+    sizes = []
+
+    def scores(head, features, *others):
+        sizes.append(len(features))
+        return out_of_fold_scores(head, features, *others)
+
+    monkeypatch.setattr(curation, "TOGETHER", 100)
+    monkeypatch.setattr(curation, "out_of_fold_scores", scores)
+    curated(learner, batch, "screen+noise")
+    judging = {row.example.id for row in batch.rows if row.held_out}
+    assert sum(sizes) == 600 - len(judging)
+    assert max(sizes) <= 100
+    assert len(left_out(batch) ^ (changed - judging)) <= 2
 
 
 def test_wrong_labels_that_are_weighed_all_stay(learner):

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 
 from dripstone.core.protocols import Head
-from dripstone.train.statistics import expand
+from dripstone.train.statistics import CHUNK, expand
 
 COLUMNS = 512
 """Of the expanded features that are looked at; all plain features in any case, up to `MOST_COLUMNS`."""
@@ -69,9 +69,10 @@ def out_of_fold_scores(
 
 def _columns(head: Head, features: torch.Tensor) -> torch.Tensor:
     """[rows, columns] float64: the first of the expanded features, and a constant 1."""
-    expanded = expand(head, features)
-    columns = min(max(COLUMNS, head.features), MOST_COLUMNS, expanded.shape[1] - 1)
-    return torch.cat([expanded[:, :columns], expanded[:, -1:]], dim=1)
+    size = head.weight.shape[1]
+    columns = [*range(min(max(COLUMNS, head.features), MOST_COLUMNS, size)), size]
+    # A portion at a time: all expanded features of all rows would take ten times the memory of those that are kept.
+    return torch.cat([expand(head, part)[:, columns] for part in features.split(CHUNK)])
 
 
 def _as_scores(logits: torch.Tensor, one_hot: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,9 @@ from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
 from dripstone.update.memory import comparable_prints, memory_of, stage_schema
 
+TOGETHER = 16_384
+"""Rows that are compared with each other when labels are doubted: enough for any of them, and bounded in memory."""
+
 FEWEST = 3
 """Rows of a label that the champion does not know, below which none is held to be wrong: the first one of a label
 contradicts everything."""
@@ -74,7 +77,7 @@ def curate(
         places = batch.places(held_out=False)
         rows = [batch.rows[place] for place in places]
         if isinstance(named, Noise):
-            _doubt_labels(champion, rows, encoding.of(places), encoding, weigh=named.weigh)
+            _doubt_labels(champion, rows, encoding.of(places), encoding, config.train.seed, weigh=named.weigh)
         else:
             _balance(rows, dict(state.counts))
     reasons = Counter(row.left_out for row in before if row.left_out is not None)
@@ -82,7 +85,7 @@ def curate(
 
 
 def _doubt_labels(
-    champion: Champion, rows: Sequence[BatchRow], features: torch.Tensor, encoding: Encoding, *, weigh: bool
+    champion: Champion, rows: Sequence[BatchRow], features: torch.Tensor, encoding: Encoding, seed: int, *, weigh: bool
 ) -> None:
     if not torch.isfinite(features).all():
         return  # nobody can be asked; training says what there is to mend
@@ -91,9 +94,11 @@ def _doubt_labels(
     encoded = task.encode(targets)
     head = encoding.starter.head
     known = head_logits(champion.model, features) if champion.task.labels else torch.empty(len(rows), 0)
-    labels = torch.from_numpy(encoded)
-    scores = out_of_fold_scores(head, features, labels, known, len(task.labels))  # type: ignore[arg-type]
-    wrong = wrong_label_probabilities((one.numpy() for one in scores), encoded)
+    wrong = np.empty(len(rows))
+    for places in _portions(len(rows), seed):
+        part, labels = torch.from_numpy(places), torch.from_numpy(encoded[places])
+        scores = out_of_fold_scores(head, features[part], labels, known[part], len(task.labels))  # type: ignore[arg-type]
+        wrong[places] = wrong_label_probabilities((one.numpy() for one in scores), encoded[places])
     few = (np.bincount(encoded)[encoded] < FEWEST) & (encoded >= len(champion.task.labels))
     for row, probability in zip(rows, np.where(few, 0.0, wrong).tolist(), strict=True):
         if row.admitted:
@@ -103,6 +108,14 @@ def _doubt_labels(
             row.example = replace(row.example, factor=row.example.factor * (1 - probability))
         elif row.doubted:
             row.left_out = REASON
+
+
+def _portions(count: int, seed: int) -> list[np.ndarray]:
+    """Places of at most `TOGETHER` rows that are compared with each other, each portion drawn from all."""
+    parts = max(1, -(-count // TOGETHER))
+    if parts == 1:
+        return [np.arange(count)]
+    return [np.sort(part) for part in np.array_split(np.random.default_rng(seed).permutation(count), parts)]
 
 
 def _balance(rows: Sequence[BatchRow], before: dict[Label, int]) -> None:

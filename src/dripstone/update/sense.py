@@ -64,8 +64,10 @@ def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: Tr
     targets = champion.task.encode([row.example.target for row in batch.rows])
     trusted_targets = champion.task.encode([row.target for row in state.trusted])
     known = np.flatnonzero(trusted_targets >= 0)
-    features = encoding.of(range(len(batch.rows)))
-    scores = head_logits(champion.model, features) if champion.task.labels else torch.empty(len(batch.rows), 0)
+    scores = features = torch.empty(len(batch.rows), 0)
+    if champion.task.labels:
+        features = encoding.of(range(len(batch.rows)))
+        scores = head_logits(champion.model, features)
     familiar, recent = np.ones(len(batch.rows), dtype=bool), np.ones(len(known), dtype=bool)
     if parse_policy(config.curate.policy).drift and state.trusted:
         familiar = find_familiar(features.numpy(), trusted_features(state).numpy())
