@@ -53,7 +53,7 @@ def test_ways_of_screening_that_do_not_exist(name):
 
 
 def test_the_error_names_what_there_is():
-    with pytest.raises(UsageError, match="use screen, dedupe, drift, noise, weight, prune, augment, replay"):
+    with pytest.raises(UsageError, match="use screen, dedupe, drift, noise, weight, prune, augment, forget, replay"):
         parse_policy("screen+dedup")
     with pytest.raises(UsageError, match="use replay:N, replay:N:balanced, replay:N:herding"):
         parse_policy("screen+replay")

@@ -227,7 +227,7 @@ def test_rows_that_a_person_admitted_are_never_asked_again(tmp_path):
 def test_the_loop_does_not_pay_for_statistics_that_are_gone(tmp_path, monkeypatch):
     learner = make(tmp_path, model=mlp(inputs=2, hidden=(8,), random_features=64))
     assert learner.update(blobs(100, seed=0), select="suffix:1").promoted
-    monkeypatch.setattr("dripstone.update.training_state.learned_pages", None)  # the ledger is not read
+    monkeypatch.setattr("dripstone.update.training_state.last_of_each", None)  # the ledger is not read
     assert learner.update(blobs(100, seed=1), select="suffix:1", gate="off").promoted
 
 
