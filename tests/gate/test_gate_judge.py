@@ -369,3 +369,30 @@ def test_marks_are_not_changed_by_the_judgement():
     after = (answers.candidate.right, answers.candidate.probability, answers.weights)
     assert all((one == other).all() for one, other in zip(before, after, strict=True))
     assert marks(champion).right is champion
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "fall", "verdict"),
+    [(4, 1, 4, "promoted"), (1, 4, 0, "undecided"), (2, 2, 3, "undecided"), (4, 1, 60, "refused")],
+)
+def test_where_drift_is_expected_a_gain_on_fresh_rows_is_enough_while_no_harm_is_shown(wins, losses, fall, verdict):
+    fresh, trusted = 20, 300
+    before, after = spread(fresh, wins=wins, losses=losses)
+    old, new = spread(trusted, losses=fall)
+    given = hearing(np.concatenate([before, old]), np.concatenate([after, new]))
+    config = GateConfig()
+    found = judge(given, fresh, tested=0, config=config, drifting=True)
+    assert found.verdict == verdict
+    if verdict == "promoted":
+        assert found.reason.startswith("no loss measured lately: of 20 fresh rows, 4 got better and 1 worse")
+        assert judge(given, fresh, tested=0, config=config).verdict == "undecided"
+        contested = judge(given, fresh, tested=0, config=config, drifting=True, contested=True)
+        assert contested.verdict == "undecided"
+        assert judge(given, fresh, tested=0, config=GateConfig(mode="better"), drifting=True).verdict == "undecided"
+    same = hearing(np.concatenate([before, old]), np.concatenate([before, old]))
+    assert judge(same, fresh, tested=0, config=config, drifting=True).reason.startswith("no loss measured: of 320")
+
+
+def test_without_fresh_rows_drift_excuses_nothing():
+    old, new = spread(300, losses=2)
+    assert judge(hearing(old, new), 0, tested=0, config=GateConfig(), drifting=True).verdict == "undecided"

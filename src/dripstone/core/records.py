@@ -250,7 +250,8 @@ class RowSet(msgspec.Struct, frozen=True):
 class Rules(msgspec.Struct, frozen=True):
     """What the gate was told when it judged: its settings, and how many candidates it had tested before.
 
-    ``contested`` says that the batch's labels contradicted the champion beyond chance.
+    ``contested`` says that the batch's labels contradicted the champion beyond chance, ``drifting`` that drift was
+    expected.
     """
 
     mode: Literal["steady", "better", "off"]
@@ -262,6 +263,7 @@ class Rules(msgspec.Struct, frozen=True):
     tested: int
     limits: Limits = Limits()
     contested: bool = False
+    drifting: bool = False
 
 
 class Certificate(msgspec.Struct, frozen=True):

@@ -47,6 +47,7 @@ def judge(
     metric: str = "accuracy",
     latency_ms: tuple[float, float] | None = None,
     contested: bool = False,
+    drifting: bool = False,
 ) -> Judgement:
     """Decide whether the candidate may replace the champion.
 
@@ -68,6 +69,9 @@ def judge(
     contested : bool
         Whether the batch's labels contradict the champion beyond chance. What is learned from them has to prove its
         gain, also in mode steady: no loss measured says little where the loss may sit in a few classes.
+    drifting : bool
+        Whether drift is expected. In mode steady a gain on the fresh rows is enough then: they are what the version
+        will meet, and the trusted ones, what it must do no harm to, are of the past.
 
     Raises
     ------
@@ -96,9 +100,14 @@ def judge(
         evidence = msgspec.structs.replace(evidence, alpha_spent=0.0, gain_at_least=0.0)
     gain = answers.mean(answers.gains(metric))
     counting = answers.counting()
-    enough = counting >= config.minimum and gain is not None and gain >= 0
+    kept = gain is not None and gain >= 0
+    lately = news.mean(news.gains(metric)) if drifting and not kept else None
+    enough = counting >= config.minimum and (kept or (lately is not None and lately > 0))
     steady = config.mode == "steady" and enough and not contested
-    verdict, reason = _decide(evidence, harm, flips, broken, len(trusted), steady=steady, config=config)
+    measured = flips if kept else count_flips(news.champion.marks.right, news.candidate.right)
+    verdict, reason = _decide(
+        evidence, harm, measured, broken, len(trusted), steady=steady, lately=not kept, config=config
+    )
     if verdict == "undecided" and broken:
         evidence = msgspec.structs.replace(evidence, rows_needed=None)  # rows do not mend what a limit holds back
     elif verdict == "undecided":
@@ -141,6 +150,7 @@ def _decide(
     trusted: int,
     *,
     steady: bool,
+    lately: bool,
     config: GateConfig,
 ) -> tuple[Verdict, str]:
     if config.mode == "off":
@@ -152,7 +162,7 @@ def _decide(
     if evidence.alpha_spent and evidence.wealth >= evidence.threshold:
         return "promoted", reasons.proof(evidence, trusted)
     if steady:
-        return "promoted", reasons.no_loss(flips, trusted)
+        return "promoted", reasons.no_loss(flips, trusted, lately=lately)
     return "undecided", ""
 
 

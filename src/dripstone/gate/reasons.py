@@ -48,8 +48,8 @@ def proof(evidence: Evidence, trusted: int) -> str:
     )
 
 
-def no_loss(flips: Flips, trusted: int) -> str:
-    """Why a candidate was promoted without proof.
+def no_loss(flips: Flips, trusted: int, *, lately: bool = False) -> str:
+    """Why a candidate was promoted without proof; ``lately`` by fresh rows alone.
 
     Examples
     --------
@@ -57,8 +57,9 @@ def no_loss(flips: Flips, trusted: int) -> str:
     no loss measured: of 300 held-out rows, 4 got better and 3 worse; no harm shown on 200 trusted rows;
     a gain is not proven
     """
+    measured, kind = ("no loss measured lately", "fresh row") if lately else ("no loss measured", "held-out row")
     return (
-        f"no loss measured: of {count(flips.rows, 'held-out row')}, {flips.positive} got better and {flips.negative} "
+        f"{measured}: of {count(flips.rows, kind)}, {flips.positive} got better and {flips.negative} "
         f"worse; {_no_harm(trusted)}; a gain is not proven"
     )
 

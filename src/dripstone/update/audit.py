@@ -129,6 +129,7 @@ def _judge_again(config: Config, certificate: Certificate, hearing: Hearing) -> 
         config=gate,
         metric=rules.metric,
         contested=rules.contested,
+        drifting=rules.drifting,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dripstone.core.config import Config
 from dripstone.core.examples import ids_digest
 from dripstone.core.records import Certificate, RowSet, Rules
+from dripstone.curate.policy import parse_policy
 from dripstone.gate.judge import Judgement
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
@@ -56,6 +57,7 @@ def certify(
             tested=tested,
             limits=gate.limits,
             contested=contested,
+            drifting=parse_policy(config.curate.policy).drift is not None,
         ),
         evidence=judgement.evidence,
         harm=judgement.harm,

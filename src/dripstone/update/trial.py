@@ -12,6 +12,7 @@ from dripstone.checkout import checkout
 from dripstone.core.bits import to_raw
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
+from dripstone.curate.policy import parse_policy
 from dripstone.gate.judge import Judgement, judge
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import StoredVersion
@@ -82,6 +83,7 @@ def judge_candidate(attempt: Attempt, model: Model, hearing: Hearing) -> Judgeme
         metric=attempt.config.task.metric,
         latency_ms=_latencies(attempt, model, hearing),
         contested=attempt.batch.contested,
+        drifting=parse_policy(attempt.config.curate.policy).drift is not None,
     )
 
 
