@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dripstone.gate.doubt import BAR, raise_doubt
+from dripstone.gate.sense import like_batch
 
 
 def stream(agreement: float, trusted: np.ndarray, batches: int, rows: int, seed: int) -> int | None:
@@ -66,3 +67,17 @@ def test_trusted_rows_that_count_nothing_do_not_raise_what_is_expected():
     poor = np.where(np.arange(200) < 100, 0.1, 1.0)
     assert raise_doubt(0.0, agrees, np.ones(200, bool), 0.25)[0] > 0
     assert raise_doubt(0.0, agrees, trusted, 0.25, poor) == (0.0, False)
+
+
+def test_wrong_rows_under_a_label_that_the_champion_is_bad_at_are_seen_too():
+    trusted, right = np.repeat([0, 1], [400, 40]), np.arange(440) < 408  # right on a fifth of the second label
+    weights = like_batch(np.ones(1, dtype=int), trusted)
+    doubt, certain, sent = 0.0, False, 0
+    while not certain and sent < 200:
+        doubt, certain = raise_doubt(doubt, np.zeros(1, bool), right, 0.25, weights)
+        sent += 1
+    assert sent < 70
+    draw, doubt = np.random.default_rng(0), 0.0
+    for _ in range(500):
+        doubt, certain = raise_doubt(doubt, draw.random(1) < 0.27, right, 0.25, weights)  # as often as is expected
+        assert not certain

@@ -91,3 +91,12 @@ def test_the_order_of_the_rows_does_not_matter():
     assert 0 < found.sum() < len(found)
     assert (find_familiar(rows[::-1], trusted)[::-1] == found).all()
     assert (np.concatenate([find_familiar(rows[:1], trusted), find_familiar(rows[1:], trusted)]) == found).all()
+
+
+@pytest.mark.parametrize(("different", "columns"), [(3, 4), (5, 32), (12, 384)])
+def test_a_few_inputs_that_come_over_and_over_are_familiar(different, columns):
+    draw = np.random.default_rng(0)
+    inputs = draw.standard_normal((different, columns)).astype(np.float32)
+    trusted, again = (inputs[draw.integers(0, different, count)] for count in (400, 300))
+    assert find_familiar(again, trusted).all()
+    assert not find_familiar(again + 1, trusted).any()

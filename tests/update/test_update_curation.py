@@ -18,6 +18,7 @@ from dripstone.curate.dedupe import CLOSE, CONFLICT, EXACT
 from dripstone.curate.noise import REASON
 from dripstone.curate.policy import parse_policy
 from dripstone.learner import Learner
+from dripstone.models.head import Head, Identity
 from dripstone.store.ledger import Book, PageRow, PendingRow
 from dripstone.store.state import TrainingState
 from dripstone.train.out_of_fold import out_of_fold_scores
@@ -466,3 +467,17 @@ def test_features_that_are_no_numbers_are_not_asked(knowing, monkeypatch):
     monkeypatch.setattr("dripstone.models.head.RandomFourierFeatures.fit", lambda *_: None)
     _, factors = curated(knowing, batch, "screen+noise:weigh")
     assert (left_out(batch), set(factors)) == (set(), {1.0})
+
+
+@pytest.mark.parametrize("together", [16_384, 250])
+def test_a_few_rows_of_a_new_label_are_not_alone_against_their_portion(monkeypatch, together):
+    monkeypatch.setattr(curation, "TOGETHER", together)
+    draw, known = np.random.default_rng(0), 10
+    centres = draw.normal(0, 1.0, (known + 1, 20))
+    targets = draw.permutation(np.concatenate([draw.integers(0, known, 2000), np.full(8, known)]))
+    features = torch.from_numpy(centres[targets] + draw.normal(0, 0.8, (len(targets), 20))).float()
+    places = torch.from_numpy(centres[:known]).float()
+    scores = 2 * (features @ places.T - (places**2).sum(dim=1) / 2)
+    wrong = curation._wrong(Head(Identity(20), classes=known), features, targets, scores, known + 1, seed=0)
+    assert (wrong[targets == known] < 0.5).all()
+    assert (wrong > 0.5).mean() < 0.01

@@ -6,12 +6,14 @@ import torch
 
 from dripstone.core.bits import from_raw
 from dripstone.core.errors import UsageError
+from dripstone.curate.policy import parse_policy
 from dripstone.models import mlp
 from dripstone.train.features import features_of
 from dripstone.train.solve import solve
 from dripstone.train.statistics import KeptRows, Sums, add_rows, no_rows, read_statistics, to_sums
 from dripstone.update.audit import audit
 from dripstone.update.lineage import ancestors, page_rows
+from dripstone.update.training_state import fresh_statistics, trained_rows
 from learner_samples import blobs, live_rows, make, scores
 
 HALF = 70
@@ -100,6 +102,34 @@ def test_a_state_rebuilt_from_the_ledger_leads_to_the_same_model(tmp_path):
     one.revert()
     assert one.update(named(blobs(30, 8, "abc"), 8)).promoted
     assert_faded(one)
+
+
+@pytest.mark.parametrize("random_features", [64, 2000])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(FORGET, "screen+replay:50"), ("screen+replay:50", FORGET), (FORGET, "screen+forget:1000+replay:50")],
+)
+def test_another_half_life_counts_for_all_rows_and_for_those_that_are_corrected(
+    tmp_path, before, after, random_features
+):
+    learner = make(
+        tmp_path,
+        {"gate.mode": "off", "task.id": "id"},
+        curate=before,
+        model=mlp(inputs=2, random_features=random_features),
+    )
+    for stage in range(3):
+        assert learner.update(named(blobs(40, stage, "abc"), stage)).promoted
+    changed = [{**row, "label": "a"} for row in named(blobs(40, 0, "abc"), 0)[:60]]
+    assert learner.update(changed + named(blobs(20, 8, "abc"), 8), curate=after).promoted
+    champion, forget = learner.champion(), parse_policy(after).forget
+    state = learner.repository.read_state(champion.version)
+    rows = trained_rows(learner.repository, champion.version, forget=forget)
+    anew = fresh_statistics(rows, champion.model, champion.task)
+    one, two = (to_sums(found, champion.model.head) for found in (read_statistics(state.statistics), anew))
+    assert state.forget == str(forget or "")
+    torch.testing.assert_close(one.gram, two.gram, atol=1e-6, rtol=1e-9)
+    torch.testing.assert_close(one.cross, two.cross, atol=1e-6, rtol=1e-9)
 
 
 def along(axis, labels, count, seed):

@@ -119,7 +119,7 @@ def test_a_column_that_did_not_vary_at_first_is_seen_at_the_power_of_two(tmp_pat
     assert str(Rescaled(1, trained)).startswith("scale set anew, badly off for 1 column; head solved over all ")
     assert [rung.selection for rung in update.rungs] == ["head@ridge", "head@ridge at a new scale"]
     assert update.rungs[1].score > update.rungs[0].score + 0.1
-    assert update.reason.endswith("; besides, the columns have a new scale")
+    assert update.reason.endswith("; besides, the candidate's columns have a new scale")
     assert update.selection == "head@ridge"
     assert_exact(learner)
     assert_measured(learner)
@@ -306,7 +306,7 @@ def test_a_gate_that_refuses_leaves_everything_as_it_was(tmp_path):
         patch.setattr(flow, "judge_candidate", lambda *given: replace(judge(*given), **refused))
         update = learner.update([*january(300, seed=3), *later(300, seed=1)], gate="steady")
     assert update.verdict == "refused"
-    assert update.reason.endswith("besides, the columns have a new scale")
+    assert update.reason.endswith("besides, the candidate's columns have a new scale")
     assert learner.repository.log.head().version == before
     assert state_of(learner).moments == state.moments
     assert torch.equal(learner.champion(before).model.preprocess.scale, learner.champion().model.preprocess.scale)

@@ -147,3 +147,18 @@ def test_an_honest_new_label_is_no_thief(learner):
     update = learner.update(named(blobs(60, seed=8, labels="abcde"), "right"))
     assert update.promoted
     assert update.new_labels == ["c", "d", "e"]
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_wrong_rows_under_a_label_that_the_champion_is_bad_at_do_not_get_in(tmp_path, rows):
+    """Four of five rows of that label look like others', so that its own trusted rows excuse any contradiction."""
+    learner, draw = make(tmp_path, {"task.id": "id"}), np.random.default_rng(1)
+    places = ["f" if draw.random() < 0.2 else "abcde"[draw.integers(5)] for _ in range(150)]
+    mixed = [{**blobs(1, int(draw.integers(10**9)), place)[0], "label": "w"} for place in places]
+    assert learner.update(named(blobs(250, 0, "abcde") + mixed, "first")).promoted
+    for seed in range(40):
+        batch = [{**row, "label": "w", "id": f"wrong-{seed}-{i}"} for i, row in enumerate(blobs(rows, 100 + seed, "c"))]
+        learner.update(batch)
+    learned = [row.id for role in ("train", "held_out") for row in live_rows(learner, role)]
+    assert sum("wrong" in name for name in learned) == 0
+    assert list(audit(learner.repository, learner.config)) == []

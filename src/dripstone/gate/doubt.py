@@ -41,7 +41,7 @@ def raise_doubt(
     trusted_agrees : numpy.ndarray
         [trusted] bool; fewer than 20 rows say too little.
     tolerance : float
-        Tolerated fall of the agreement, as a share.
+        Tolerated fall of the agreement, as a share; less of it where the weighted rows are right less often than all.
     weights : numpy.ndarray, optional
         [trusted] float, what each trusted row counts.
 
@@ -58,10 +58,14 @@ def raise_doubt(
     >>> raise_doubt(doubt, np.ones(20, bool), trusted, 0.25)
     (0.0, False)
     """
+    if len(trusted_agrees) < MIN_TRUSTED or len(agrees) == 0:
+        return doubt, False
     right, rows = effective_rows(trusted_agrees, weights)
     expected = (right + 1) / (rows + 2)
-    tolerated = 1 - (expected - tolerance)
-    if len(trusted_agrees) < MIN_TRUSTED or len(agrees) == 0 or tolerated >= 1:
+    # Less of the fall where the champion is bad at the labels: from one answer in five, 25 points would leave nothing.
+    fall = tolerance * min(right / rows / max(trusted_agrees.mean(), 1 / len(trusted_agrees)), 1.0)
+    tolerated = 1 - (expected - fall)
+    if tolerated >= 1:
         return doubt, False
     feared = (1 + tolerated) / 2
     wrong = int((~agrees).sum())

@@ -23,6 +23,9 @@ TYPICAL = 0.95
 LOOK = 500
 """Trusted rows that are looked at, evenly from all, so that the cost does not grow with them."""
 
+ROUNDING = 1e-9
+"""Relative difference by which a row that was sent again may come out farther than it was."""
+
 FEWEST = 20
 """Trusted rows below which nothing can be told, and everything is familiar."""
 
@@ -60,9 +63,9 @@ def find_familiar(features: np.ndarray, trusted: np.ndarray) -> np.ndarray:
     # A column of ones, in the unit of a row's length: without itself, a trusted row must not have a part in the mean.
     ones = penalty = max(float(np.trace(gram)) / len(gram), np.finfo(np.float64).tiny)
     leverages = _leverages(gram + ones, products + ones, squares + ones, penalty)
-    for ours, own in (_distances(gram, products, squares), leverages):
-        # Rounding must not make a row that was sent again strange.
-        familiar[finite] &= ours <= np.quantile(own, TYPICAL) * (1 + 1e-9)
+    for (ours, own), unit in ((_distances(gram, products, squares), penalty), (leverages, 1.0)):
+        # Rounding must not make a row that was sent again strange, also where most trusted rows stand there twice.
+        familiar[finite] &= ours <= np.quantile(own, TYPICAL) * (1 + ROUNDING) + ROUNDING * unit
     return familiar
 
 

@@ -65,6 +65,8 @@ class TrainingState:
         a state had to be rebuilt.
     moments : dict of str to RawTensor
         Moments of the columns of every row that was learned, where their scale may be set anew by them.
+    forget : str
+        The policy by which rows have faded in the statistics; empty where they have not.
 
     Examples
     --------
@@ -92,6 +94,7 @@ class TrainingState:
     prints: dict[str, RawTensor] = field(default_factory=dict)
     drift: dict[str, RawTensor] = field(default_factory=dict)
     moments: dict[str, RawTensor] = field(default_factory=dict)
+    forget: str = ""
 
 
 class _Rows(msgspec.Struct, frozen=True):
@@ -104,6 +107,7 @@ class _Rows(msgspec.Struct, frozen=True):
     look: Look | None = None
     schema: Schema | None = None
     counts: list[tuple[Label, int]] = []
+    forget: str = ""
 
 
 _ROWS = msgspec.msgpack.Decoder(_Rows)
@@ -159,6 +163,7 @@ def decode_state(data: bytes) -> TrainingState:
         look=rows.look,
         schema=rows.schema,
         counts=rows.counts,
+        forget=rows.forget,
         **{group: _under(f"{group}/", tensors) for group in _GROUPS},
     )
 

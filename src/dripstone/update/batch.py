@@ -62,7 +62,8 @@ class Batch:
     ``corrections`` holds ids that were learned with another label, other inputs or another weight, ``replaced`` pending
     rows whose id came again so, ``notes`` why some rows were set aside, ``doubt`` what rows of this and of earlier
     batches say together (``gate.doubt``), ``contested`` whether they contradict the champion beyond chance,
-    ``alike`` the old label that the rows of a new one look like to it.
+    ``disputed`` whether they do so also beside trusted rows of their labels, ``alike`` the old label that the rows of a
+    new one look like to it.
     """
 
     rows: list[BatchRow] = field(default_factory=list)
@@ -73,6 +74,7 @@ class Batch:
     notes: list[str] = field(default_factory=list)
     doubt: float = 0.0
     contested: bool = False
+    disputed: bool = False
     alike: dict[Label, Label] = field(default_factory=dict)
 
     def corrected(self) -> set[str]:

@@ -17,6 +17,7 @@ import torch
 from dripstone.core.config import Config
 from dripstone.core.events import Curated
 from dripstone.core.examples import Label
+from dripstone.core.protocols import Head
 from dripstone.curate.dedupe import find_duplicates, join_prints, no_prints, prints_of
 from dripstone.curate.noise import REASON, Noise, wrong_label_probabilities
 from dripstone.curate.policy import Policy, parse_policy
@@ -34,7 +35,7 @@ TOGETHER = 16_384
 
 FEWEST = 3
 """Rows of a label that the champion does not know, below which none is held to be wrong: the first one of a label
-contradicts everything."""
+contradicts everything. Of the rows that are compared with each other, since others cannot speak for it."""
 
 
 def leave_out_duplicates(batch: Batch, policy: Policy, state: TrainingState) -> None:
@@ -94,13 +95,8 @@ def _doubt_labels(
     encoded = task.encode(targets)
     head = encoding.starter.head
     known = head_logits(champion.model, features) if champion.task.labels else torch.empty(len(rows), 0)
-    wrong = np.empty(len(rows))
-    for places in _portions(len(rows), seed):
-        part, labels = torch.from_numpy(places), torch.from_numpy(encoded[places])
-        scores = out_of_fold_scores(head, features[part], labels, known[part], len(task.labels))  # type: ignore[arg-type]
-        wrong[places] = wrong_label_probabilities((one.numpy() for one in scores), encoded[places])
-    few = (np.bincount(encoded)[encoded] < FEWEST) & (encoded >= len(champion.task.labels))
-    for row, probability in zip(rows, np.where(few, 0.0, wrong).tolist(), strict=True):
+    wrong = _wrong(head, features, encoded, known, len(task.labels), seed)  # type: ignore[arg-type]
+    for row, probability in zip(rows, wrong.tolist(), strict=True):
         if row.admitted:
             continue
         row.doubted = probability > 0.5
@@ -108,6 +104,20 @@ def _doubt_labels(
             row.example = replace(row.example, factor=row.example.factor * (1 - probability))
         elif row.doubted:
             row.left_out = REASON
+
+
+def _wrong(
+    head: Head, features: torch.Tensor, encoded: np.ndarray, known: torch.Tensor, classes: int, seed: int
+) -> np.ndarray:
+    """How probably each label is wrong, by the champion's scores ``known`` and by the rows of its portion."""
+    wrong = np.empty(len(encoded))
+    for places in _portions(len(encoded), seed):
+        part, labels = torch.from_numpy(places), encoded[places]
+        scores = out_of_fold_scores(head, features[part], torch.from_numpy(labels), known[part], classes)
+        found = wrong_label_probabilities((one.numpy() for one in scores), labels)
+        few = (np.bincount(labels)[labels] < FEWEST) & (labels >= known.shape[1])
+        wrong[places] = np.where(few, 0.0, found)
+    return wrong
 
 
 def _portions(count: int, seed: int) -> list[np.ndarray]:

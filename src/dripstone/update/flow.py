@@ -37,6 +37,7 @@ from dripstone.update.meter import Meter
 from dripstone.update.rescale import rescale
 from dripstone.update.sense import (
     ask_champion,
+    contradicts_all,
     dispute,
     find_alike,
     find_nonsense,
@@ -140,7 +141,7 @@ def _with_notes(outcome: Outcome, batch: Batch) -> str:
     if outcome.stored and (admitted := batch.admitted()):
         notes.append(f"a person admitted {count(admitted, 'row')} of it")
     if outcome.candidate and outcome.candidate.rescaled:
-        notes.append("the columns have a new scale")
+        notes.append("the candidate's columns have a new scale")
     return "; besides, ".join([outcome.reason, "; ".join(notes)]) if notes else outcome.reason
 
 
@@ -198,11 +199,12 @@ def _learn(
     yield from curate(champion, batch, encoding, config, start.state)
     with start.meter.gate():
         batch.alike = find_alike(champion, batch, opinion, start.state)
-        batch.contested = is_contested(batch, opinion)
+        batch.disputed = is_contested(batch, opinion)
+        batch.contested = batch.disputed or contradicts_all(batch, opinion, config)
         find_strange(batch, opinion, config)
     outcome = yield from _contend(attempt)
-    in_need_of_proof = batch.contested and config.gate.mode == "steady"
-    if outcome.verdict == "undecided" and (in_need_of_proof or not outcome.gained()):
+    must_not_wait = batch.disputed and config.gate.mode == "steady"
+    if outcome.verdict == "undecided" and (must_not_wait or not outcome.gained()):
         dispute(batch, opinion, start.state)
     return outcome
 

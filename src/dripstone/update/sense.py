@@ -15,7 +15,7 @@ from dripstone.gate import reasons
 from dripstone.gate.doubt import raise_doubt
 from dripstone.gate.familiar import find_familiar
 from dripstone.gate.new_labels import ALIKE, find_thefts, likeness, unlearned_labels, unlearned_rows
-from dripstone.gate.sense import batch_sense, class_sense, exceeds_chance, like_batch
+from dripstone.gate.sense import batch_sense, class_sense, effective_rows, exceeds_chance, like_batch
 from dripstone.gate.trusted import newest_trusted
 from dripstone.store.state import TrainingState
 from dripstone.tasks.classification import mark
@@ -175,11 +175,25 @@ def is_contested(batch: Batch, opinion: Opinion) -> bool:
     What a person admitted is not asked. Where curation doubts labels, the other rows to learn from are asked: those are
     left out, or weigh little, and held-out rows have not been cleaned.
     """
-    asked = _active(batch) & opinion.known & opinion.familiar
-    doubted = np.array([row.doubted for row in batch.rows], dtype=bool)
-    if doubted.any():
-        asked &= ~(doubted | _held_out(batch))
+    asked = _contesting(batch, opinion)
     return exceeds_chance(opinion.agrees[asked], *opinion.yardstick(asked))
+
+
+def contradicts_all(batch: Batch, opinion: Opinion, config: Config) -> bool:
+    """Whether they contradict it more often than all trusted rows do, beyond chance; never where drift is expected.
+
+    A batch of labels that the champion is bad at does so. It makes sense and may wait, but its gain has to be proven:
+    otherwise nobody would ask whoever sends wrong rows under such a label. A single row of it cannot do so beyond
+    chance; there it is enough that its label excuses more than is tolerated.
+    """
+    asked = _contesting(batch, opinion)
+    agrees = opinion.agrees[asked]
+    if parse_policy(config.curate.policy).drift or agrees.all():
+        return False
+    overall, weights = opinion.yardstick(asked)
+    right, rows = effective_rows(overall, weights)
+    excused = len(overall) > 0 and right / rows < float(overall.mean()) - config.gate.sense
+    return excused or exceeds_chance(agrees, overall)
 
 
 def find_strange(batch: Batch, opinion: Opinion, config: Config) -> None:
@@ -194,7 +208,7 @@ def find_strange(batch: Batch, opinion: Opinion, config: Config) -> None:
 def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
     """After an update that proved nothing, or measured no gain: what must not wait for the next one.
 
-    Rows that wait are learned with the next update, whose gain may hide them. Where the batch is contested, or too
+    Rows that wait are learned with the next update, whose gain may hide them. Where the batch is disputed, or too
     small to be so but in doubt, the rows that contradict are quarantined; so are its other held-out rows, since those
     that are left would all speak for the champion. Rows that weigh more in training than they could weigh in the
     judgement are quarantined as well. Rows of labels that the champion does not know wait, and what a person admitted
@@ -203,14 +217,20 @@ def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
     active = _active(batch) | np.array([row.left_out is not None for row in batch.rows], dtype=bool)
     asked = active & opinion.known & opinion.familiar
     against = asked & ~opinion.agrees
-    if against.any() and (batch.contested or batch.doubt > 0):
+    if against.any() and (batch.disputed or batch.doubt > 0):
         held_out = _held_out(batch)
-        reason = reasons.disputed(opinion.agrees[asked], beyond_chance=batch.contested)
+        reason = reasons.disputed(opinion.agrees[asked], beyond_chance=batch.disputed)
         _dispute(batch, against | (asked & held_out), reason)
     limit = heaviest(state.trusted) if state.trusted else np.inf
     heavy = active & np.array([row.example.weight > limit for row in batch.rows], dtype=bool)
     if heavy.any():
         _dispute(batch, heavy, reasons.too_heavy(int(heavy.sum())))
+
+
+def _contesting(batch: Batch, opinion: Opinion) -> np.ndarray:
+    asked = _active(batch) & opinion.known & opinion.familiar
+    doubted = np.array([row.doubted for row in batch.rows], dtype=bool)
+    return asked & ~(doubted | _held_out(batch)) if doubted.any() else asked
 
 
 def _active(batch: Batch) -> np.ndarray:

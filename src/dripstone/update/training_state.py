@@ -81,7 +81,7 @@ def load_state(repository: Repository, config: Config, version: str, model: Mode
     state = repository.read_state(version)
     current = state is not None and state.anchor == anchor and state.backbone == features_digest(manifest)
     if state is not None and current and _is_sound(state, model):
-        return _with_moments(repository, state, model)
+        return _with_moments(repository, _without_other_law(state, config), model)
     return _rebuild(repository, config, version, anchor, model)
 
 
@@ -91,6 +91,20 @@ def _is_sound(state: TrainingState, model: Model) -> bool:
     matching = not state.trusted if features is None else features.dtype == "F32"
     marked = (state.trusted_marks is None) == (not state.trusted)
     return matching and marked and state.known.shape[0] % 2 == 0 and fits(state.statistics, model.head)
+
+
+def _without_other_law(state: TrainingState, config: Config) -> TrainingState:
+    """The state without statistics in which rows have faded otherwise than the policy now says.
+
+    A row that is corrected could not be taken out of them: it weighs there what it did under the other policy.
+    """
+    law = _law(config)
+    return state if state.forget == law else replace(state, statistics={}, forget=law)
+
+
+def _law(config: Config) -> str:
+    """The policy by which old rows fade; empty where they do not."""
+    return str(parse_policy(config.curate.policy).forget or "")
 
 
 def _with_moments(repository: Repository, state: TrainingState, model: Model) -> TrainingState:
@@ -119,7 +133,8 @@ def _rebuild(repository: Repository, config: Config, version: str, anchor: str, 
     state = state_of_trusted(repository, version, anchor, model, trusted, features)
     known_raw = to_raw(torch.from_numpy(known.reshape(-1)))
     look = look_of(repository, version)
-    return replace(state, known=known_raw, look=look, moments=moments, **as_fields(memory))
+    fields = as_fields(memory)
+    return replace(state, known=known_raw, look=look, moments=moments, forget=_law(config), **fields)
 
 
 def state_of_trusted(
@@ -337,5 +352,6 @@ def advance(
         look=look or state.look,
         drift=drift,
         moments=advance_moments(state.moments, trained, model),
+        forget=_law(config),
         **as_fields(memory),
     )
