@@ -100,14 +100,9 @@ def judge(
         evidence = msgspec.structs.replace(evidence, alpha_spent=0.0, gain_at_least=0.0)
     gain = answers.mean(answers.gains(metric))
     counting = answers.counting()
-    kept = gain is not None and gain >= 0
-    lately = news.mean(news.gains(metric)) if drifting and not kept else None
-    enough = counting >= config.minimum and (kept or (lately is not None and lately > 0))
-    steady = config.mode == "steady" and enough and not contested
-    measured = flips if kept else count_flips(news.champion.marks.right, news.candidate.right)
-    verdict, reason = _decide(
-        evidence, harm, measured, broken, len(trusted), steady=steady, lately=not kept, config=config
-    )
+    steady = config.mode == "steady" and counting >= config.minimum and not contested
+    no_loss = _no_loss(news, gain, flips, len(trusted), metric, drifting=drifting) if steady else None
+    verdict, reason = _decide(evidence, harm, broken, len(trusted), no_loss, config)
     if verdict == "undecided" and broken:
         evidence = msgspec.structs.replace(evidence, rows_needed=None)  # rows do not mend what a limit holds back
     elif verdict == "undecided":
@@ -145,12 +140,9 @@ def _harm(trusted: Answers, config: GateConfig, metric: str) -> HarmTest:
 def _decide(
     evidence: Evidence,
     harm: HarmTest,
-    flips: Flips,
     broken: list[str],
     trusted: int,
-    *,
-    steady: bool,
-    lately: bool,
+    no_loss: str | None,
     config: GateConfig,
 ) -> tuple[Verdict, str]:
     if config.mode == "off":
@@ -161,9 +153,21 @@ def _decide(
         return "undecided", f"{'; '.join(broken)}; the rows wait"
     if evidence.alpha_spent and evidence.wealth >= evidence.threshold:
         return "promoted", reasons.proof(evidence, trusted)
-    if steady:
-        return "promoted", reasons.no_loss(flips, trusted, lately=lately)
+    if no_loss:
+        return "promoted", no_loss
     return "undecided", ""
+
+
+def _no_loss(
+    news: Answers, gain: float | None, flips: Flips, trusted: int, metric: str, *, drifting: bool
+) -> str | None:
+    """The reason to promote without proof; None where a loss was measured, or nothing."""
+    if gain is not None and gain >= 0:
+        return reasons.no_loss(flips, trusted)
+    lately = news.mean(news.gains(metric)) if drifting else None
+    if lately is None or lately <= 0:
+        return None
+    return reasons.no_loss(count_flips(news.champion.marks.right, news.candidate.right), trusted, lately=True)
 
 
 def _with_missing(evidence: Evidence, counting: int, config: GateConfig) -> Evidence:

@@ -21,6 +21,8 @@ from dripstone.gate.sense import SIGNIFICANCE, binomial_tail
 
 MIN_HELD_OUT = 20
 LEAST_TAUGHT = 0.1
+"""Share of the strange rows that were wrong which have to come right on balance."""
+
 CLASS_SHARE = 0.1
 """Tolerated share of one class's right answers that one new label takes."""
 

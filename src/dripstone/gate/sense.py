@@ -88,16 +88,12 @@ def like_batch(targets: np.ndarray, trusted_targets: np.ndarray) -> np.ndarray:
     >>> like_batch(np.array([1, 1, 1, 1]), np.array([0] * 45 + [1] * 5)).round(2)[[0, -1]].tolist()
     [0.01, 0.11]
     """
-    weights = np.zeros(len(trusted_targets))
-    if not len(weights):
-        return weights
-    for code, count in zip(*np.unique(targets, return_counts=True), strict=True):
-        mine = trusted_targets == code
-        own = int(mine.sum())
-        share = count / len(targets)
-        weights += share * STAND_IN / (own + STAND_IN) / len(weights)
-        weights[mine] += share / (own + STAND_IN)
-    return weights
+    if not len(targets) or not len(trusted_targets):
+        return np.zeros(len(trusted_targets))
+    classes = 1 + int(max(targets.max(), trusted_targets.max()))
+    sent, own = (np.bincount(codes, minlength=classes) for codes in (targets, trusted_targets))
+    each = sent / len(targets) / (own + STAND_IN)
+    return each[trusted_targets] + STAND_IN * each.sum() / len(trusted_targets)
 
 
 def effective_rows(agrees: np.ndarray, weights: np.ndarray | None) -> tuple[float, float]:

@@ -109,7 +109,8 @@ def find_nonsense(
         return _rows(batch, arrived), reasons.doubt(right)
     for rows, new_alone in ((arrived, True), (unadmitted, False)):
         active = np.array([row.quarantined is None for row in batch.rows], dtype=bool) & rows & opinion.known
-        active &= opinion.familiar | ~_strange_as_others(opinion, active)
+        if not opinion.familiar.all():
+            active &= opinion.familiar | ~_strange_as_others(opinion, active)
         theirs = opinion.trusted_targets[opinion.recent]
         unsound = class_sense(opinion.targets[active], opinion.agrees[active], theirs, right, tolerance)
         for code, sense in unsound.items():
