@@ -8,11 +8,11 @@ import pytest
 import torch
 from closed_form_samples import plain_head, random_head
 
+from dripstone.core.spacing import spaced
 from dripstone.models import mlp
 from dripstone.models.head import PENALTY, Head
 from dripstone.train.features import features_of
 from dripstone.train.hyperparameters import FEWEST_ROWS, ROWS, WIDTHS, _left_out_errors, choose_hyperparameters
-from dripstone.train.leave_one_out import spaced
 from dripstone.train.solve import solve
 from dripstone.train.statistics import add_rows, expand, no_rows
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from closed_form_samples import PENALTY, plain_head, problem
 
-from dripstone.train.leave_one_out import CALIBRATION_ROWS, calibration_rows, left_out_scores, spaced
+from dripstone.core.spacing import spaced
+from dripstone.train.leave_one_out import CALIBRATION_ROWS, calibration_rows, left_out_scores
 from dripstone.train.solve import solve
 from dripstone.train.statistics import KeptRows, Sums, add_rows, expand, no_rows, to_sums
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dripstone.core.records import Schema
+from dripstone.core.spacing import spaced
 
 NUMBERS = 16
 """Numbers of a sketch. A distance is kept within about a fifth."""
@@ -69,18 +70,13 @@ def usual_distance(sketches: np.ndarray) -> float:
     """
     if len(sketches) < 2:
         return 0.0
-    others = sketches[_evenly(len(sketches), AMONG)].astype(np.float64)
-    places = _evenly(len(others), LOOKED_AT)
+    others = sketches[spaced(len(sketches), AMONG)].astype(np.float64)
+    places = spaced(len(others), LOOKED_AT)
     some = others[places]
     squares = (others**2).sum(axis=1) - 2 * some @ others.T  # of the distances, but for what each row has in all
     squares[np.arange(len(some)), places] = np.inf
     # By their difference, which is 0 between equal rows; by squares it would be nearly 0.
     return float(np.median(np.linalg.norm(some - others[squares.argmin(axis=1)], axis=1)))
-
-
-def _evenly(count: int, most: int) -> np.ndarray:
-    """At most so many places, from the first to the last."""
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def array_buckets(sketches: np.ndarray, near: float) -> np.ndarray:

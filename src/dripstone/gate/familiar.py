@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dripstone.core.spacing import spaced
+
 TYPICAL = 0.95
 """Share of the trusted rows that either measure calls familiar, each without itself."""
 
@@ -51,7 +53,7 @@ def find_familiar(features: np.ndarray, trusted: np.ndarray) -> np.ndarray:
     0.9 0.0
     """
     familiar = np.ones(len(features), dtype=bool)
-    looked_at = trusted[np.linspace(0, len(trusted) - 1, min(len(trusted), LOOK)).astype(np.int64)]
+    looked_at = trusted[spaced(len(trusted), LOOK)]
     looked_at = looked_at[np.isfinite(looked_at).all(axis=1)].astype(np.float64)
     finite = np.isfinite(features).all(axis=1)
     if len(looked_at) < FEWEST or not finite.any():

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 
 from dripstone.core.protocols import Head
-from dripstone.train.leave_one_out import spaced
+from dripstone.core.spacing import spaced
 from dripstone.train.solve import lower_products
 from dripstone.train.statistics import expand
 
@@ -64,7 +64,7 @@ def choose_hyperparameters(
     0.05
     """
     counting = torch.nonzero(weights > 0).flatten()
-    looked_at = counting[spaced(len(counting), ROWS)]
+    looked_at = counting[torch.from_numpy(spaced(len(counting), ROWS))]
     features, targets, weights = features[looked_at], targets[looked_at], weights[looked_at].double()
     if len(targets) < FEWEST_ROWS or len(targets.unique()) < 2:
         return

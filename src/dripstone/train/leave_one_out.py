@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 from dripstone.core.protocols import Head
+from dripstone.core.spacing import spaced
 from dripstone.train.solve import Solution
 from dripstone.train.statistics import KeptRows, Statistics, expand
 
@@ -28,19 +29,7 @@ def calibration_rows(weights: torch.Tensor) -> torch.Tensor:
     [1, 3]
     """
     counting = torch.nonzero(weights > 0).flatten()
-    return counting[spaced(len(counting), CALIBRATION_ROWS)]
-
-
-def spaced(rows: int, most: int) -> torch.Tensor:
-    """Indices of at most so many of the rows, evenly spaced.
-
-    Examples
-    --------
-    >>> spaced(10, 4).tolist()
-    [0, 2, 5, 7]
-    """
-    looked_at = min(rows, most)
-    return torch.arange(looked_at) * rows // max(looked_at, 1)
+    return counting[torch.from_numpy(spaced(len(counting), CALIBRATION_ROWS))]
 
 
 def left_out_scores(
@@ -71,7 +60,9 @@ def left_out_scores(
     if isinstance(statistics, KeptRows):
         latest = int((weights > 0).sum())
         freedom = _freedom_of_kept(
-            solution.factor, penalty, len(statistics.weights) - latest + spaced(latest, CALIBRATION_ROWS)
+            solution.factor,
+            penalty,
+            len(statistics.weights) - latest + torch.from_numpy(spaced(latest, CALIBRATION_ROWS)),
         )
     else:
         freedom = _freedom(solution.factor, phi, weights[chosen].double())

@@ -17,6 +17,7 @@ from dripstone.core.examples import Example, Inputs
 from dripstone.core.fork import fork
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Parameters, Rung
+from dripstone.core.spacing import spaced
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.policy import Policy, parse_policy
 from dripstone.models.head import FIT_ROWS
@@ -27,7 +28,6 @@ from dripstone.train.cached_features import encode_and_record, features_from
 from dripstone.train.closed_form import fit_head
 from dripstone.train.features import encode, features_of, head_logits
 from dripstone.train.hyperparameters import choose_hyperparameters
-from dripstone.train.leave_one_out import spaced
 from dripstone.train.loop import run_loop
 from dripstone.train.optimizers import check_optimizer
 from dripstone.train.rows import Rows
@@ -204,7 +204,7 @@ def encode_batch(
         features = yield from encode(starter, inputs) if cache is None else encode_and_record(starter, inputs, cache)
     encoding = Encoding(starter, inputs, features, cache)  # type: ignore[arg-type]
     trained = batch.places(held_out=False)
-    starter.head.fit(encoding.of([trained[place] for place in spaced(len(trained), FIT_ROWS)]))
+    starter.head.fit(encoding.of([trained[place] for place in spaced(len(trained), FIT_ROWS).tolist()]))
     return encoding
 
 

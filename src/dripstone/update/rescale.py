@@ -17,13 +17,13 @@ import torch
 from dripstone.core.events import Event, Rescaled, Trained
 from dripstone.core.protocols import Model
 from dripstone.core.records import Rung
+from dripstone.core.spacing import spaced
 from dripstone.models.head import FIT_ROWS, PENALTY
 from dripstone.models.moments import Moments, join_moments, read_moments
 from dripstone.select.selection import RIDGE
 from dripstone.store.ledger import PageRow
 from dripstone.train.features import features_of
 from dripstone.train.hyperparameters import choose_hyperparameters
-from dripstone.train.leave_one_out import spaced
 from dripstone.update.attempt import Attempt
 from dripstone.update.candidate import Candidate, Lesson, training_weights
 from dripstone.update.moments import scaling_of
