@@ -645,3 +645,11 @@ def test_what_is_kept_stops_growing(tmp_path, monkeypatch):
     near = [{"inputs": [x + 1e-6 for x in row.inputs.numpy().tolist()], "label": row.target} for row in newest]
     again = learner.update(near)
     assert again.rejections.get(EXACT, 0) + again.rejections.get(CLOSE, 0) == len(near) > 50
+
+
+def test_an_honest_batch_is_not_left_out_because_the_live_model_is_poor(tmp_path):
+    """The live version gives label c to all of it; labels a and b are right."""
+    learner = new_learner(tmp_path, "screen+noise+prune", "pictures", tmp_path)
+    for number in (1, 2, 3):
+        learner.update(batch("pictures", number))
+    assert REASON not in learner.update(more("pictures")).rejections

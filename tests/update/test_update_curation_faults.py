@@ -98,16 +98,6 @@ def test_where_a_model_knows_nothing_it_holds_nobody_to_be_wrong():
     assert wrong_label_probabilities([by_leaving_one_out], targets).max() < 0.5
 
 
-def test_an_honest_batch_is_not_left_out_because_the_live_model_is_poor(tmp_path):
-    """The live version gives label c to all of it; labels a and b are right."""
-    from test_policies import batch, more, new_learner
-
-    learner = new_learner(tmp_path, "screen+noise+prune", "pictures", tmp_path)
-    for number in (1, 2, 3):
-        learner.update(batch("pictures", number))
-    assert REASON not in learner.update(more("pictures")).rejections
-
-
 @pytest.mark.parametrize("what", ["schema", "reference", "errors", "seen"])
 def test_a_state_that_does_not_fit_is_rebuilt(tmp_path, what):
     learner = trained(tmp_path, {"curate.policy": "screen+dedupe+drift"})
