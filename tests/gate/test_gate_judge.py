@@ -396,3 +396,17 @@ def test_where_drift_is_expected_a_gain_on_fresh_rows_is_enough_while_no_harm_is
 def test_without_fresh_rows_drift_excuses_nothing():
     old, new = spread(300, losses=2)
     assert judge(hearing(old, new), 0, tested=0, config=GateConfig(), drifting=True).verdict == "undecided"
+
+
+def test_where_drift_is_expected_who_leads_on_fresh_rows_alone_is_the_best_version_so_far():
+    before, after = spread(20, wins=8, losses=1)
+    old, new = spread(300, losses=5)
+    given = hearing(np.concatenate([before, old]), np.concatenate([after, new]))
+    assert judge(given, 20, tested=0, config=GateConfig(), drifting=True).new_best
+    proven = judge(given, 20, tested=0, config=GateConfig(mode="off"))
+    assert proven.verdict == "promoted"
+    assert not proven.new_best
+    hardly, then = spread(20, wins=2, losses=1)
+    by_chance = hearing(np.concatenate([hardly, old]), np.concatenate([then, old]))
+    found = judge(by_chance, 20, tested=0, config=GateConfig(), drifting=True)
+    assert (found.verdict, found.new_best) == ("promoted", False)

@@ -71,7 +71,8 @@ def judge(
         gain, also in mode steady: no loss measured says little where the loss may sit in a few classes.
     drifting : bool
         Whether drift is expected. In mode steady a gain on the fresh rows is enough then: they are what the version
-        will meet, and the trusted ones, what it must do no harm to, are of the past.
+        will meet, and the trusted ones, what it must do no harm to, are of the past. Who leads on fresh rows alone is
+        the best version so far, too.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def judge(
         metrics=metrics,
         gain=gain,
         intrusion=float(trusted.intruding.mean()) if len(trusted) else 0.0,
-        new_best=verdict == "promoted" and _is_best(answers, metric),
+        new_best=verdict == "promoted" and (_is_best(answers, metric) or (drifting and _is_best(news, metric))),
     )
 
 
