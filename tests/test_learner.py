@@ -83,7 +83,7 @@ def test_bad_held_out_rows_are_left_out(tmp_path):
         ({"data": "nowhere.jsonl"}, DataError),
         ({"holdout": [{"inputs": [0, 0], "label": "a"}]}, UsageError),
         ({"data": blobs(5, 0), "holdout": []}, DataError),
-        ({"task": "regression"}, UsageError),
+        ({"task": "ranking"}, UsageError),
         ({"settings": {"gate.mode": "sleepy"}}, UsageError),
         ({"settings": {"no.such": 1}}, UsageError),
         ({"data": blobs(5, 0), "settings": {"select.selection": "suffix:9"}}, DripstoneError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch import nn
 from dripstone.core.blocks import find_blocks
 from dripstone.core.fork import named_tensors
 from dripstone.store.ledger import PageRow
-from dripstone.tasks.classification import answers
 from dripstone.train.features import features_of, head_logits
 from dripstone.update.champion import Champion
 
@@ -64,19 +64,22 @@ def _block(name: str, blocks: list[str]) -> str:
 
 
 def compare_answers(old: Champion, new: Champion, rows: list[PageRow]) -> dict[str, Any]:
-    """Answers that flipped on held-out rows: how many for the better, for the worse, from wrong to wrong, and which."""
+    """Answers that flipped on held-out rows: how many for the better, for the worse, from wrong to wrong, and which.
+
+    Numbers flip where they differ by more than the old version's usual error.
+    """
     examples = [row.example() for row in rows]
     answered = []
     for version in (old, new):
         logits = head_logits(version.model, features_of(version.model, [example.inputs for example in examples]))
-        answered.append([version.task.labels[index] if index >= 0 else None for index in answers(logits)])
+        answered.append(version.task.answers(logits))
     flips = [
         {"id": example.id, "target": example.target, "old": a, "new": b}
         for example, a, b in zip(examples, *answered, strict=True)
-        if a != b
+        if not old.task.same(a, b)
     ]
-    better = sum(flip["new"] == flip["target"] for flip in flips)
-    worse = sum(flip["old"] == flip["target"] for flip in flips)
+    better = sum(_nearer(flip["new"], flip["old"], flip["target"]) for flip in flips)
+    worse = sum(_nearer(flip["old"], flip["new"], flip["target"]) for flip in flips)
     return {
         "rows": len(rows),
         "better": better,
@@ -84,3 +87,11 @@ def compare_answers(old: Champion, new: Champion, rows: list[PageRow]) -> dict[s
         "other": len(flips) - better - worse,
         "flipped": flips,
     }
+
+
+def _nearer(one: Any, other: Any, target: Any) -> bool:
+    """Whether one answer is right where the other is not, or of two numbers the nearer one."""
+    if isinstance(target, float):
+        one, other = (math.inf if answer is None else abs(answer - target) for answer in (one, other))
+        return bool(one < other)
+    return bool(one == target)

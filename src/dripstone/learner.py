@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,12 +20,12 @@ from dripstone.core.bits import to_raw
 from dripstone.core.config import FILE_NAME, Config, GateConfig, dump_config, load_config, short_settings
 from dripstone.core.errors import DataError, ModelError, RaceLostError, UsageError
 from dripstone.core.events import Event, Finished
-from dripstone.core.examples import Example, Label
+from dripstone.core.examples import Example, Label, label_of
 from dripstone.core.fork import named_tensors
 from dripstone.core.records import LogEntry, Spec, Update, now
 from dripstone.curate.policy import Policy
 from dripstone.curate.screen import inputs_reason
-from dripstone.gate.slices import part_rows, slice_means
+from dripstone.gate.slices import Partition, part_rows, slice_means
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import prepare
 from dripstone.select.selection import Selection
@@ -32,7 +34,7 @@ from dripstone.store.repository import Repository
 from dripstone.stream.columns import record_excerpt, to_inputs
 from dripstone.stream.portions import portions
 from dripstone.stream.source import Source, read
-from dripstone.tasks.classification import mark, predictions
+from dripstone.tasks.kinds import KINDS
 from dripstone.train.features import features_of, head_logits
 from dripstone.update import moves
 from dripstone.update.certify import certify_first
@@ -96,13 +98,14 @@ class Learner:
         model : torch.nn.Module
             What a ready factory returns, or any module, with ``spec``.
         task : str
-            ``"classification"``.
+            ``"classification"``, or ``"regression"`` where targets are numbers.
         spec : Spec, optional
             ``ModelSpec("package.module:factory", kwargs)``, which rebuilds a module of your own.
         labels : sequence of str or int
             What the module's output layer knows already, in its order.
         input, target : str
-            Columns of the inputs and of the label; ``input`` is ``"text"`` for texts and ``"inputs"`` otherwise.
+            Columns of the inputs and of the label or number; ``input`` is ``"text"`` for texts and ``"inputs"``
+            otherwise.
         data, holdout : source, optional
             Rows to train the first version on, and rows that are held out for ever.
         select, curate, optimizer, gate : str or object, optional
@@ -119,13 +122,20 @@ class Learner:
         folder = Path(project)
         if (folder / FILE_NAME).exists():
             raise UsageError(f"{folder} is a dripstone project already", remedy="open it, or name another folder")
-        if task != "classification":
-            raise UsageError(f"there is no task {task!r}", remedy="use 'classification'")
+        if task not in KINDS:
+            raise UsageError(f"there is no task {task!r}", remedy=f"use {' or '.join(map(repr, KINDS))}")
+        if labels and KINDS[task].numbers:
+            raise UsageError(
+                f"an output layer that the model comes with is kept for labels, and {task} has none",
+                remedy="leave labels= out: the output layer is learned anew from the first rows",
+                kind="usage.labels",
+            )
         classifier = prepare(model, spec, len(labels))
         _check_labels(classifier, labels)
         column = input if input is not None else classifier.preprocess.default_column
         columns = column if isinstance(column, str) else list(column)
-        chosen = {"task.input": columns, "task.target": target, "model.factory": classifier.spec.factory}
+        chosen = {"task.kind": task, "task.metric": KINDS[task].metrics[0], "task.input": columns}
+        chosen |= {"task.target": target, "model.factory": classifier.spec.factory}
         short = short_settings(select=select, curate=curate, optimizer=optimizer, gate=gate)
         config = Config().override({**chosen, "model.args": classifier.spec.kwargs, **short, **(settings or {})})
         if holdout is not None and data is None:
@@ -230,30 +240,32 @@ class Learner:
             self._champion = loaded
         return loaded
 
-    def predict(self, inputs: Iterable[Any], version: str | None = None) -> list[Label]:
-        """The best label of each input: a text, numbers, an array, a tensor or an ``Example``."""
+    def predict(self, inputs: Iterable[Any], version: str | None = None) -> list[Any]:
+        """The best label, or the number, of each input: a text, numbers, an array, a tensor or an ``Example``."""
         return [row["prediction"] for row in self.predict_scores(inputs, version)]
 
     def predict_scores(self, inputs: Iterable[Any], version: str | None = None) -> list[dict[str, Any]]:
-        """The best label of each input, and the probability of every label.
+        """The best label of each input, and the probability of every label; or the number, and the usual error.
 
         Returns
         -------
         list of dict
-            ``{"prediction": label, "scores": {label: probability}}`` a row.
+            ``{"prediction": label, "scores": {label: probability}}`` a row, or
+            ``{"prediction": number, "scores": {"usual_error": error}}``.
 
         Raises
         ------
         UsageError
-            If the version knows no label yet.
+            If the version has learned nothing yet.
         DataError
             If an input is not what the model takes.
         """
         champion = self.champion(version)
         if not champion.task.labels:
-            raise UsageError("the live version knows no label yet", remedy="update it with labelled rows first")
+            what = "number" if champion.task.numbers else "label"
+            raise UsageError(f"the live version knows no {what} yet", remedy="update it with labelled rows first")
         rows = [_to_row(value, number) for number, value in enumerate(inputs, start=1)]
-        return predictions(_logits(champion, rows), champion.task.labels)
+        return champion.task.predictions(_logits(champion, rows))
 
     def evaluate(self, source: Source, version: str | None = None) -> dict[str, Any]:
         """Measure a version on labelled rows; a label that it does not know counts as wrong.
@@ -261,21 +273,29 @@ class Learner:
         Returns
         -------
         dict
-            ``{"version", "examples", "metrics": {"accuracy", "by_slice"}}``.
+            ``{"version", "examples", "metrics": {"accuracy", "by_slice"}}``; of numbers
+            ``{"rmse", "mae", "r2", "by_slice"}``, the latter of the root mean square error.
 
         Raises
         ------
         DataError
-            If a row has no label, or an input is not what the model takes.
+            If a row has no label or number, or an input is not what the model takes.
+        UsageError
+            If there is no number to measure, since nothing was learned yet.
         """
         champion = self.champion(version)
         rows = list(read(source, self.config.task))
-        _check_targets(rows)
-        targets = champion.task.encode([row.target for row in rows])
-        right = mark(_logits(champion, rows), targets).right
-        parted = [part_rows("class", [row.target for row in rows]), part_rows("slice", [row.slice for row in rows])]
-        accuracy = float(right.mean()) if rows else None
-        metrics = {"accuracy": accuracy, "by_slice": slice_means(right, None, parted)}
+        _check_targets(rows, numbers=champion.task.numbers)
+        marked = champion.task.mark(_logits(champion, rows), champion.task.encode([row.target for row in rows]))
+        parted = [
+            part_rows("class", [label_of(row.target) for row in rows]),
+            part_rows("slice", [row.slice for row in rows]),
+        ]
+        if champion.task.numbers:
+            metrics = _errors(champion, marked.kept[:, 1], np.array([row.target for row in rows]), parted)
+        else:
+            accuracy = float(marked.right.mean()) if rows else None
+            metrics = {"accuracy": accuracy, "by_slice": slice_means(marked.right, None, parted)}
         return {"version": champion.version, "examples": len(rows), "metrics": metrics}
 
     def revert(self, version: str | None = None) -> LogEntry:
@@ -325,14 +345,29 @@ def _check_labels(classifier: Classifier, labels: Sequence[Label]) -> None:
         raise UsageError(problem, remedy="give different strings or different integers", kind="usage.labels")
 
 
-def _check_targets(rows: Sequence[Example]) -> None:
+def _check_targets(rows: Sequence[Example], *, numbers: bool) -> None:
+    what, remedy = ("number", "a finite number") if numbers else ("label", "a string or an integer")
     for row in rows:
-        if type(row.target) not in (str, int):
+        plain = type(row.target) in ((float,) if numbers else (str, int))
+        if not plain or (isinstance(row.target, float) and not math.isfinite(row.target)):
             raise DataError(
-                f"{row.origin}: {record_excerpt(row.target)} is no label to measure by",
-                remedy="give every row a string or an integer",
+                f"{row.origin}: {record_excerpt(row.target)} is no {what} to measure by",
+                remedy=f"give every row {remedy}",
                 kind="data.label",
             )
+
+
+def _errors(champion: Champion, errors: np.ndarray, targets: np.ndarray, parted: Sequence[Partition]) -> dict[str, Any]:
+    if not champion.task.labels:
+        raise UsageError("the version has learned no number yet", remedy="update it with rows first")
+    squares = np.square(errors.astype(np.float64))
+    spread = float(np.square(targets - targets.mean()).sum())
+    return {
+        "rmse": math.sqrt(squares.mean()),
+        "mae": float(np.abs(errors).mean()),
+        "r2": 1 - float(squares.sum()) / spread if spread else None,
+        "by_slice": {name: math.sqrt(mean) for name, mean in slice_means(squares, None, parted).items()},
+    }
 
 
 def _make_project(
@@ -380,7 +415,7 @@ def _first_version(
     root = repository.write_version(
         spec=classifier.spec,
         assets=classifier.assets,
-        task="classification",
+        task=config.task.kind,
         labels=list(labels),
         parent=None,
         selection="none",

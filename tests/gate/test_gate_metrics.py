@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dripstone.core.errors import ModelError
-from dripstone.gate.metrics import LOG_LOSS_CLIP, row_scores, squared_error_scores
+from dripstone.gate.metrics import LOG_LOSS_CLIP, row_scores
 
 RIGHT = np.array([True, False, True])
 
@@ -55,24 +55,9 @@ def test_no_rows_have_no_scores():
     empty = np.empty(0)
     assert len(row_scores("log_loss", empty.astype(bool), empty)) == 0
     assert len(row_scores("accuracy", empty.astype(bool), empty)) == 0
-    assert len(squared_error_scores(empty, empty, 1.0)) == 0
 
 
-def test_squared_errors_are_clipped_at_the_scale():
-    scores = squared_error_scores(np.array([0.0, 1.0, 2.0, -9.0]), np.zeros(4), scale=2.0)
-    assert scores.tolist() == [1.0, 0.75, 0.0, 0.0]
-
-
-@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
-def test_a_prediction_or_target_that_is_no_number_is_named(odd):
-    good, bad = np.zeros(2), np.array([0.0, odd])
-    for predictions, targets in ((bad, good), (good, bad)):
-        with pytest.raises(ModelError, match="a prediction or target is") as caught:
-            squared_error_scores(predictions, targets, 1.0)
-        assert caught.value.remedy
-
-
-@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
-def test_a_scale_must_be_a_positive_number(scale):
-    with pytest.raises(ModelError, match="the scale of a squared error is"):
-        squared_error_scores(np.zeros(1), np.zeros(1), scale)
+def test_the_score_of_a_number_is_its_squared_error_clipped():
+    errors = np.array([0.0, 1.0, 2.0, 3.0, -9.0])
+    scores = row_scores("squared_error", np.abs(errors) < 2, np.exp(-np.square(errors) / 2))
+    np.testing.assert_allclose(scores, [1.0, 0.9, 0.6, 0.1, 0.0], atol=1e-12)

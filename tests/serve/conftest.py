@@ -8,6 +8,7 @@ from torch import nn
 from dripstone.core.errors import DataError
 from dripstone.core.examples import Inputs
 from dripstone.serve.slot import Served
+from dripstone.tasks.classification import Classification
 
 
 class Sum(nn.Module):
@@ -34,7 +35,7 @@ class Sum(nn.Module):
 def make_served() -> Callable[[int], Served]:
     def make(number: int) -> Served:
         version = f"{number:064x}"
-        return Served(version, Sum(float(number)).eval(), [f"version-{number}", "other"], number)
+        return Served(version, Sum(float(number)).eval(), Classification((f"version-{number}", "other")), number)
 
     return make
 

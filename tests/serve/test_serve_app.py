@@ -17,6 +17,7 @@ from dripstone.models.wrap import wrap
 from dripstone.serve.app import LARGEST_REQUESTS, make_app
 from dripstone.serve.batcher import Batcher
 from dripstone.serve.slot import Served, Slot
+from dripstone.tasks.classification import Classification
 
 CONFIG = ServeConfig(max_batch=4, max_wait_ms=1.0, max_rows=8, max_bytes=2000)
 
@@ -75,7 +76,7 @@ def test_the_header_names_the_version_that_answered(make_served) -> None:
         def __call__(self, batch):
             return first.model(batch)
 
-    slot.swap(Served(first.version, SwapsWhileItAnswers(), first.labels, 1))
+    slot.swap(Served(first.version, SwapsWhileItAnswers(), first.task, 1))
     with TestClient(make_app(slot, Batcher(slot, 4, 1.0), CONFIG)) as client:
         reply = client.post("/predict", json={"inputs": [[1, 2]]})
     assert slot.current is second
@@ -161,13 +162,13 @@ def test_a_bug_is_logged_and_not_shown(client, slot, caplog) -> None:
 
 
 def test_a_model_that_answers_nonsense_is_the_servers_fault(client, slot, caplog) -> None:
-    slot.swap(Served("e" * 64, slot.current.model, ["one label for two columns"], 2))
+    slot.swap(Served("e" * 64, slot.current.model, Classification(("one label for two columns",)), 2))
     check_error(client.post("/predict", json={"inputs": [[1, 2]]}), 500, "model.shape", slot)
     assert "model.shape" in caplog.text or "logits of shape" in caplog.text
 
 
 def test_a_model_without_labels_asks_for_an_update(client, slot) -> None:
-    slot.swap(Served("e" * 64, slot.current.model, [], 2))
+    slot.swap(Served("e" * 64, slot.current.model, Classification(()), 2))
     error = check_error(client.post("/predict", json={"inputs": [[1, 2]]}), 409, "serve.no_labels", slot)
     assert error == {
         "kind": "serve.no_labels",
@@ -196,7 +197,7 @@ def test_large_requests_together_are_held_back(client, slot, make_served) -> Non
         def __call__(self, batch):
             return inner(batch)
 
-    slot.swap(Served(slot.current.version, Blocked(), slot.current.labels, 1))
+    slot.swap(Served(slot.current.version, Blocked(), slot.current.task, 1))
     body = msgspec.json.encode({"inputs": [[1, 2]]}).ljust(CONFIG.max_bytes)
     replies = []
     senders = [
@@ -259,7 +260,7 @@ def test_rows_that_a_users_module_cannot_take_are_the_clients_fault(module, fitt
     if fitted:
         model.fit([np.zeros(2, dtype=np.float32)])
     slot = Slot(keep=1)
-    slot.swap(Served("ab12", model, ["no", "yes"], 1))
+    slot.swap(Served("ab12", model, Classification(("no", "yes")), 1))
     with TestClient(make_app(slot, Batcher(slot, 4, 1.0), CONFIG)) as client:
         assert client.post("/predict", json={"inputs": [[1, 2]]}).status_code == 200
         error = check_error(client.post("/predict", json={"inputs": [[1, 2, 3]]}), 400, "data.shape", slot)

@@ -9,6 +9,7 @@ from torch import nn
 from dripstone.core.errors import DataError, DripstoneError, ModelError
 from dripstone.serve.batcher import WAITING_BATCHES, Batcher
 from dripstone.serve.slot import Served, Slot
+from dripstone.tasks.classification import Classification
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ class Blocked(nn.Module):
 def block(slot: Slot) -> Blocked:
     served = slot.current
     blocked = Blocked(served.model)
-    slot.swap(Served(served.version, blocked, served.labels, served.number))
+    slot.swap(Served(served.version, blocked, served.task, served.number))
     return blocked
 
 
@@ -108,7 +109,7 @@ async def test_every_request_gets_its_own_rows(batcher, slot, row, make_served) 
         def forward(self, batch):
             return batch
 
-    slot.swap(Served("echo", Echo(), ["left", "right"], 9))
+    slot.swap(Served("echo", Echo(), Classification(("left", "right")), 9))
     left, right = row * [1, 0], row * [0, 1]
     first, second, third = await asyncio.gather(
         batcher.submit([left]), batcher.submit([right, left]), batcher.submit([right])
@@ -162,7 +163,7 @@ async def test_an_answer_that_is_no_number_is_refused(batcher, slot, row, make_s
 @running
 async def test_logits_of_a_wrong_shape_are_refused(batcher, slot, row, make_served) -> None:
     served = slot.current
-    slot.swap(Served("wrong", served.model, ["only one label"], 2))
+    slot.swap(Served("wrong", served.model, Classification(("only one label",)), 2))
     with pytest.raises(ModelError, match="shape"):
         await batcher.submit([row])
 
@@ -249,7 +250,7 @@ async def test_without_a_version_or_labels_says_so(batcher, slot, row, make_serv
     with pytest.raises(DripstoneError, match="no version is loaded") as caught:
         await batcher.submit([row])
     assert caught.value.kind == "serve.empty"
-    slot.swap(Served("f" * 64, nn.Identity(), [], 1))
+    slot.swap(Served("f" * 64, nn.Identity(), Classification(()), 1))
     with pytest.raises(DripstoneError, match="knows no label yet; run an update") as caught:
         await batcher.submit([row])
     assert caught.value.kind == "serve.no_labels"

@@ -96,13 +96,13 @@ def follower(repository, slot) -> Follower:
 
 def test_loads_what_is_live(repository) -> None:
     served = load(repository, repository.head())
-    assert (served.version, served.labels, served.number) == ("a", ["a", "other"], 1)
+    assert (served.version, served.task.labels, served.number) == ("a", ("a", "other"), 1)
     assert served.model.version == "a"
 
 
 def test_a_task_that_is_not_served_is_refused(repository) -> None:
-    repository.task = "regression"
-    with pytest.raises(ModelError, match="'regression', which is not served"):
+    repository.task = "ranking"
+    with pytest.raises(ModelError, match="there is no task 'ranking'"):
         load(repository, repository.head())
 
 
@@ -116,7 +116,7 @@ def test_nothing_new_checks_nothing_out(repository, slot, follower) -> None:
 def test_a_new_live_is_forked_from_the_old_one(repository, slot, follower) -> None:
     repository.move("b")
     assert follower.poll_once()
-    assert (slot.current.version, slot.current.number, slot.current.labels) == ("b", 2, ["b", "other"])
+    assert (slot.current.version, slot.current.number, slot.current.task.labels) == ("b", 2, ("b", "other"))
     assert repository.checkouts == [("b", "a")]
     assert follower.error is None
 

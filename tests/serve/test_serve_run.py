@@ -262,8 +262,8 @@ def test_what_cannot_be_loaded_is_said_at_the_start(tmp_path: Path) -> None:
     project = Project(tmp_path)
     with pytest.raises(StoreError, match="no entry yet"):
         bind(tmp_path, CONFIG)
-    project.move(project.version(1.0, None, task="regression"))
-    with pytest.raises(ModelError, match="not served"):
+    project.move(project.version(1.0, None, task="ranking"))
+    with pytest.raises(ModelError, match="there is no task"):
         bind(tmp_path, CONFIG)
     project.append(project.version(2.0, None), None)
     with pytest.raises(StoreError, match="no certificate vouches for version") as caught:

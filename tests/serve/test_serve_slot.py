@@ -8,6 +8,7 @@ from torch import nn
 
 from dripstone.core.fork import fill, fork
 from dripstone.serve.slot import Served, Slot
+from dripstone.tasks.classification import Classification
 
 WIDTH = 16
 ROWS = torch.ones(4, WIDTH)
@@ -76,14 +77,14 @@ def test_empty_slot_holds_nothing() -> None:
 def test_swap_keeps_the_last_ones() -> None:
     slot = Slot(keep=2)
     for number, version in enumerate("abcd"):
-        slot.swap(Served(version, nn.Identity(), ["x"], number))
+        slot.swap(Served(version, nn.Identity(), Classification(("x",)), number))
     assert slot.current.version == "d"
     assert [slot.held(version) is not None for version in "abcd"] == [False, True, True, True]
 
 
 def test_reverting_to_a_held_version_keeps_the_one_it_replaces() -> None:
     slot = Slot(keep=1)
-    a, b = Served("a", nn.Identity(), ["x"], 1), Served("b", nn.Identity(), ["x"], 2)
+    a, b = Served("a", nn.Identity(), Classification(("x",)), 1), Served("b", nn.Identity(), Classification(("x",)), 2)
     slot.swap(a)
     slot.swap(b)
     slot.swap(dataclasses.replace(a, number=3))
@@ -93,13 +94,13 @@ def test_reverting_to_a_held_version_keeps_the_one_it_replaces() -> None:
 def test_same_version_under_a_new_number_pushes_nothing_out() -> None:
     slot = Slot(keep=1)
     for number, version in enumerate("abbb"):
-        slot.swap(Served(version, nn.Identity(), ["x"], number))
+        slot.swap(Served(version, nn.Identity(), Classification(("x",)), number))
     assert slot.held("a") is not None
     assert slot.current.number == 3
 
 
 def test_served_is_frozen() -> None:
-    served = Served("a", nn.Identity(), ["x"], 1)
+    served = Served("a", nn.Identity(), Classification(("x",)), 1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         served.version = "b"
 
@@ -119,7 +120,7 @@ def read_replies(slot: Slot, done: threading.Event, replies: list[tuple[int, tor
 def test_no_reply_is_torn_while_versions_are_swapped() -> None:
     net = Layers().eval()
     slot = Slot(keep=2)
-    slot.swap(Served("0", next_version(net, 0), ["x"], 0))
+    slot.swap(Served("0", next_version(net, 0), Classification(("x",)), 0))
     expected = {0: answer(slot.current.model)}
     done = threading.Event()
     replies: list[list[tuple[int, torch.Tensor]]] = [[], []]
@@ -132,7 +133,7 @@ def test_no_reply_is_torn_while_versions_are_swapped() -> None:
             number += 1
             twin = next_version(slot.current.model, number)
             expected[number] = answer(twin)
-            slot.swap(Served(str(number), twin, ["x"], number))
+            slot.swap(Served(str(number), twin, Classification(("x",)), number))
             time.sleep(0.003)
     finally:
         done.set()
@@ -170,8 +171,8 @@ def test_copying_weights_in_place_tears_a_reply() -> None:
 def test_swapping_a_fork_in_the_same_moment_does_not() -> None:
     net = next_version(Layers(), 1)
     slot = Slot(keep=1)
-    slot.swap(Served("1", net, ["x"], 1))
+    slot.swap(Served("1", net, Classification(("x",)), 1))
     old, new = answer(net), answer(next_version(net, 2))
-    reply = reply_during(net, lambda: slot.swap(Served("2", next_version(net, 2), ["x"], 2)))
+    reply = reply_during(net, lambda: slot.swap(Served("2", next_version(net, 2), Classification(("x",)), 2)))
     assert torch.equal(reply, old)
     assert torch.equal(answer(slot.current.model), new)

@@ -105,9 +105,16 @@ def test_a_bomb_is_refused(monkeypatch):
     assert caught.value.kind == "data.too_large"
 
 
-@pytest.mark.parametrize("fields", [{"inputs": "\ud800"}, {"target": 2**70}, {"target": True}, {"target": 1.5}])
+@pytest.mark.parametrize("fields", [{"inputs": "\ud800"}, {"target": 2**70}, {"target": True}, {"target": [1.5]}])
 def test_what_no_reader_would_accept_is_not_written(fields):
     example = Example(**({"id": "1", "inputs": "hello"} | fields))
     with pytest.raises(DataError) as caught:
         encode_page(Page(None, None, [PageRow.of(example, "train")]))
     assert caught.value.kind == "data.unstorable"
+
+
+@pytest.mark.parametrize("target", [5.0, -0.0, 1e-300, 0.1 + 0.2, 5, "5"])
+def test_a_target_comes_back_as_what_it_was(target):
+    kept = PageRow.of(Example("1", "hello", target), "train")
+    (again,) = decode_page(encode_page(Page(None, None, [kept]))).rows
+    assert repr(again.target) == repr(target)

@@ -48,12 +48,13 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TaskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an example means.
 
-    kind : the task. metric : what the gate judges by, ``accuracy`` or ``log_loss``. input : column or columns of the
-    inputs (several make a vector). target : column of the label. id, slice, weight, time : optional columns.
+    kind : the task. metric : what the gate judges by, ``accuracy`` or ``log_loss`` of labels, ``squared_error`` of
+    numbers. input : column or columns of the inputs (several make a vector). target : column of the label or number.
+    id, slice, weight, time : optional columns.
     """
 
-    kind: Literal["classification"] = "classification"
-    metric: Literal["accuracy", "log_loss"] = "accuracy"
+    kind: Literal["classification", "regression"] = "classification"
+    metric: Literal["accuracy", "log_loss", "squared_error"] = "accuracy"
     input: str | Annotated[list[str], msgspec.Meta(min_length=1)] = "inputs"
     target: str = "label"
     id: str | None = None

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 Label = str | int
+Target = str | int | float
+"""What a row should be answered with: a label, or where the task is regression a number, always a float."""
+
 Inputs = str | np.ndarray
 
 _NOT_WORD = re.compile(r"[\W_]+")
@@ -27,8 +30,8 @@ class Example:
         Identity of the row. The same id with another target is a correction.
     inputs : str or numpy.ndarray
         A text, or a float32 array of any shape.
-    target : str or int or None
-        The label; None for a row that only asks for a prediction.
+    target : str or int or float or None
+        The label, or a number as a float; None for a row that only asks for a prediction.
     weight : float
         Relative weight in training, finite and not negative.
     time : str or None
@@ -49,7 +52,7 @@ class Example:
 
     id: str
     inputs: Inputs
-    target: Label | None = None
+    target: Target | None = None
     weight: float = 1.0
     time: str | None = None
     slice: str | None = None
@@ -62,9 +65,31 @@ class Example:
         return self.weight * self.factor
 
 
-def content_id(inputs: Inputs) -> str:
-    """Hash of the exact inputs: the default id of a row, 32 hexadecimal digits."""
+def label_of(target: Target | None) -> Label | None:
+    """The label by which rows are parted, counted and kept; None for a number, and for no target.
+
+    Examples
+    --------
+    >>> label_of("greet"), label_of(3), label_of(3.0)
+    ('greet', 3, None)
+    """
+    return None if isinstance(target, float) else target
+
+
+def labels_of(targets: Iterable[Target | None]) -> list[Label]:
+    """The labels among targets, in order."""
+    return [label for target in targets if (label := label_of(target)) is not None]
+
+
+def content_id(inputs: Inputs, number: float | None = None) -> str:
+    """Hash of the exact inputs: the default id of a row, 32 hexadecimal digits.
+
+    Where a row's target is a ``number``, it is hashed, too: two measurements of one thing are two rows, where a second
+    label of one thing corrects the first.
+    """
     digest = hashlib.sha256()
+    if number is not None:
+        digest.update(b"number\0" + float(number).hex().encode() + b"\0")
     if isinstance(inputs, str):
         digest.update(b"text\0" + inputs.encode("utf-8", "surrogatepass"))
     else:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from dripstone.core.examples import Inputs
+from dripstone.core.examples import Inputs, Label
+from dripstone.core.marked import Marked
 from dripstone.core.records import Spec
 
 
@@ -20,7 +21,7 @@ class Head(Protocol):
     features: int  # columns that come in
     weight: nn.Parameter  # [classes, expanded] float32
     bias: nn.Parameter  # [classes] float32
-    scale: torch.Tensor  # [] float32, turns scores into logits
+    scale: torch.Tensor  # [] float32, turns scores into logits, or into numbers
     penalty: torch.Tensor  # [] float32, of the closed form
 
     def expand(self, features: torch.Tensor) -> torch.Tensor:
@@ -55,6 +56,63 @@ class Preprocess(Protocol):
 
     def collate(self, inputs: Sequence[Inputs]) -> dict[str, torch.Tensor] | torch.Tensor:
         """Rows to a batch."""
+        ...
+
+
+class Task(Protocol):
+    """What an example's target means, and what the columns of the output layer say."""
+
+    kind: ClassVar[str]  # as stores and dripstone.toml name it
+    metrics: ClassVar[tuple[str, ...]]  # that the gate can judge by, the usual one first
+    numbers: ClassVar[bool]  # whether targets are numbers, so that rows have no labels
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """What the outputs are called; empty as long as nothing was learned."""
+        ...
+
+    def of(self, model: Model) -> Self:
+        """The task with what a version's model says of it."""
+        ...
+
+    def beside(self, champion: Task) -> Self:
+        """The task as it is judged beside the champion's."""
+        ...
+
+    def grow(self, targets: Iterable[Any]) -> Self:
+        """The task once rows with these targets are learned."""
+        ...
+
+    def encode(self, targets: Sequence[Any]) -> np.ndarray:
+        """[rows]: int64 class indices, -1 for none; or float64 numbers, NaN for none."""
+        ...
+
+    def classes(self, encoded: np.ndarray) -> np.ndarray:
+        """[rows] int64 class indices of encoded targets, -1 for one that this version does not know."""
+        ...
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Of [rows, outputs] and encoded targets, the loss of each row."""
+        ...
+
+    def mark(self, outputs: torch.Tensor, targets: np.ndarray, classes: int | None = None) -> Marked:
+        """Answers held against encoded targets, among the first ``classes`` outputs where given."""
+        ...
+
+    def marks(self, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``right`` and ``probability`` again, of what was kept."""
+        ...
+
+    def predictions(self, outputs: torch.Tensor) -> list[dict[str, Any]]:
+        """What a user reads of each row: ``prediction`` and ``scores``."""
+        ...
+
+    def answers(self, outputs: torch.Tensor) -> list[Any]:
+        """The prediction of each row alone, None where there is none."""
+        ...
+
+    def same(self, one: Any, other: Any) -> bool:
+        """Whether two predictions are as good as one."""
         ...
 
 

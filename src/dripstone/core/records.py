@@ -123,6 +123,8 @@ class Metrics(msgspec.Struct, frozen=True):
     """What one version does on held-out rows, overall and by slice; None where there is no row, or nobody asked.
 
     ``fresh_accuracy`` is that on fresh rows alone: trusted rows have chosen the champion, which flatters it there.
+    Of numbers, ``accuracy`` is the share of answers within two usual errors of the live version, ``rmse`` the root mean
+    square error and ``fresh_rmse`` that on fresh rows, in the target's unit.
     ``score`` is the mean of the metric that the gate judges by, as a gain (1 is perfect), ``calibration_error`` the
     expected calibration error, ``latency_ms`` the milliseconds that one row takes.
     """
@@ -133,6 +135,8 @@ class Metrics(msgspec.Struct, frozen=True):
     score: float | None = None
     calibration_error: float | None = None
     latency_ms: float | None = None
+    rmse: float | None = None
+    fresh_rmse: float | None = None
 
 
 class MetricsPair(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dripstone.core.examples import Inputs, Label, content_id, normal_form
+from dripstone.core.examples import Inputs, Target, content_id, normal_form
 from dripstone.core.records import Schema
 from dripstone.curate.minhash import NUMBERS as TEXT_NUMBERS
 from dripstone.curate.minhash import are_texts_alike, sketch_texts, text_buckets
@@ -63,7 +63,7 @@ class Dedupe:
 class Prints:
     """What is kept of rows to recognise duplicates by.
 
-    ``hashes`` [rows, 2] int64 are those of the input and of the label: of a text's normal form, of an array's exact
+    ``hashes`` [rows, 2] int64 are those of the input and of the target: of a text's normal form, of an array's exact
     numbers. Rounded ones would be the same for most rows of a table with a column or two, and under every label.
     ``sketches`` are [rows, 64] int32 of texts, [rows, 16] float32 of arrays.
     """
@@ -89,12 +89,15 @@ def no_prints(kind: str) -> Prints:
     return Prints(np.empty((0, 2), np.int64), empty)
 
 
-def prints_of(inputs: Sequence[Inputs], labels: Sequence[Label | None], schema: Schema) -> Prints:
+def prints_of(inputs: Sequence[Inputs], targets: Sequence[Target | None], schema: Schema) -> Prints:
     """The prints of rows of one kind; cost and size are linear in them."""
     if not inputs:
         return no_prints("array" if schema.low else "text")
     forms = [normal_form(row) if isinstance(row, str) else content_id(row + 0.0).encode() for row in inputs]  # no -0.0
-    hashes = [(_hash(form), _hash(repr(label).encode())) for form, label in zip(forms, labels, strict=True)]
+    said = [repr(target).encode() for target in targets]
+    # Two numbers of one input are two measurements and no conflict: an input is the same only with its number.
+    whole = [f + s if isinstance(t, float) else f for f, s, t in zip(forms, said, targets, strict=True)]
+    hashes = [(_hash(one), _hash(other)) for one, other in zip(whole, said, strict=True)]
     if isinstance(inputs[0], str):
         sketches = sketch_texts([_words(form) for form in forms])
     else:
@@ -107,7 +110,7 @@ def find_duplicates(new: Prints, past: Prints, apart: float) -> list[str | None]
 
     Of duplicates the first one stays, and near is what is near to one that stays: where each row is like the one before
     it, the last may be far from the first. Where one input comes under two labels, nobody knows which is right: none of
-    the new rows stays. A near duplicate under another label is no duplicate.
+    the new rows stays. A near duplicate under another label is no duplicate, nor is one input with another number.
 
     Parameters
     ----------

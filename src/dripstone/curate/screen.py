@@ -17,6 +17,9 @@ from dripstone.curate.schema import oddity
 MAX_TEXT = 1_000_000
 MAX_LABEL = 200
 
+LARGEST_NUMBER = 1e30
+"""Of a target: its square fits float64 and many of these, and it fits float32 itself."""
+
 UNREADABLE = 0.1
 """Share of a text's characters that may be control characters, or stand for bytes that could not be read."""
 
@@ -69,6 +72,7 @@ def screen(
     labels: Collection[Label] = (),
     schema: Schema | None = None,
     known: bool = False,
+    numbers: bool = False,
 ) -> Screened:
     """Part the rows that a model can learn from, from those that it cannot.
 
@@ -86,6 +90,8 @@ def screen(
         Bounds of what may come.
     known : bool
         Reject rows of other labels than these, if there are any.
+    numbers : bool
+        Targets are numbers; there are no labels.
 
     Examples
     --------
@@ -100,14 +106,14 @@ def screen(
         reason = (
             inputs_reason(example.inputs, kind, shapes)
             or _oddity(example.inputs, schema)
-            or _label_reason(example, label_type)
+            or (_number_reason(example) if numbers else _label_reason(example, label_type))
             or _unknown_reason(example, allowed)
             or _weight_reason(example)
         )
         if reason:
             result.rejected.append((example, reason))
             continue
-        label_type = label_type or _label_type(example.target)
+        label_type = label_type or (None if numbers else _label_type(example.target))
         if not shapes and not isinstance(example.inputs, str):
             shapes = [example.inputs.shape]
         result.kept.append(example)
@@ -167,6 +173,17 @@ def _label_reason(example: Example, label_type: type | None) -> str | None:
     if label_type is not None and not isinstance(target, label_type):
         kind, known = ("a string", "integers") if label_type is int else ("an integer", "strings")
         return f"the label is {kind} where this model's labels are {known}"
+    return None
+
+
+def _number_reason(example: Example) -> str | None:
+    target = example.target
+    if target is None or target == "":
+        return "the target is missing"
+    if not isinstance(target, float):
+        return f"the target is of type {type(target).__name__}, not a number"
+    if not abs(target) <= LARGEST_NUMBER:  # NaN fails as well
+        return "the target is NaN, infinite or beyond 1e30"
     return None
 
 

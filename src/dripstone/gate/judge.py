@@ -63,7 +63,7 @@ def judge(
     config : GateConfig
         Mode, alpha, margin, minimum of rows, limits.
     metric : str
-        ``"accuracy"`` or ``"log_loss"``.
+        ``"accuracy"``, ``"log_loss"`` or ``"squared_error"``.
     latency_ms : tuple of float, optional
         Milliseconds that a row takes the champion and the candidate, where a limit asks for it.
     contested : bool

@@ -17,16 +17,18 @@ _ROUNDING = 1e-6
 
 
 def row_scores(metric: str, right: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Scores of classified rows: whole numbers for ``accuracy``, real ones for ``log_loss``.
+    """Scores of rows: whole numbers for ``accuracy``, real ones for ``log_loss`` and ``squared_error``.
+
+    The latter two are one: the squared error of a number is the log-loss of its likelihood relative to the mode.
 
     Parameters
     ----------
     metric : str
-        ``"accuracy"`` or ``"log_loss"``.
+        ``"accuracy"``, ``"log_loss"`` or ``"squared_error"``.
     right : numpy.ndarray
         [rows] bool: the answer is the target.
     probability : numpy.ndarray
-        [rows] probability that the version gives to the target.
+        [rows] probability that the version gives to the target, or the likelihood of a number.
 
     Raises
     ------
@@ -47,34 +49,6 @@ def row_scores(metric: str, right: np.ndarray, probability: np.ndarray) -> np.nd
     with np.errstate(divide="ignore"):
         loss = -np.log(np.minimum(probability.astype(np.float64), 1.0))
     return 1.0 - np.minimum(loss, LOG_LOSS_CLIP) / LOG_LOSS_CLIP
-
-
-def squared_error_scores(predictions: np.ndarray, targets: np.ndarray, scale: float) -> np.ndarray:
-    """Scores of predicted numbers: 1 less the squared error in units of ``scale``, clipped at one unit.
-
-    Parameters
-    ----------
-    predictions, targets : numpy.ndarray
-        [rows] numbers.
-    scale : float
-        The error that is as bad as any, in the target's unit.
-
-    Raises
-    ------
-    ModelError
-        If a prediction or target is no finite number, or the scale is not above 0.
-
-    Examples
-    --------
-    >>> squared_error_scores(np.array([1.0, 3.0]), np.array([1.0, 2.0]), scale=2.0)
-    array([1.  , 0.75])
-    """
-    if not 0 < scale < np.inf:
-        raise _out_of_bounds("the scale of a squared error", scale)
-    for values in (predictions, targets):
-        if not np.isfinite(values).all():
-            raise _out_of_bounds("a prediction or target", float(values[~np.isfinite(values)][0]))
-    return 1.0 - (np.minimum(np.abs(predictions - targets), scale) / scale) ** 2
 
 
 def _out_of_bounds(what: str, value: float) -> ModelError:

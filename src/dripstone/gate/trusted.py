@@ -9,13 +9,13 @@ import numpy as np
 from dripstone.core.examples import Label
 
 
-def keep_trusted(targets: Sequence[Label], cap: int) -> list[int]:
+def keep_trusted(targets: Sequence[Label | None], cap: int) -> list[int]:
     """Which rows stay: at most ``cap``, as even over the classes as they allow, the newest of each.
 
     Parameters
     ----------
-    targets : sequence of str or int
-        Labels, oldest row first.
+    targets : sequence of str or int or None
+        Labels, oldest row first; None where there are none, and all rows are of one class.
     cap : int
         The most rows kept.
 
@@ -31,7 +31,7 @@ def keep_trusted(targets: Sequence[Label], cap: int) -> list[int]:
     """
     if len(targets) <= cap:
         return list(range(len(targets)))
-    by_class: dict[Label, list[int]] = {}
+    by_class: dict[Label | None, list[int]] = {}
     for index, label in enumerate(targets):
         by_class.setdefault(label, []).append(index)
     quota = _even_quotas({label: len(rows) for label, rows in by_class.items()}, cap)
@@ -52,9 +52,9 @@ def newest_trusted(targets: np.ndarray, count: int, of_each: int) -> np.ndarray:
     return newest
 
 
-def _even_quotas(sizes: dict[Label, int], cap: int) -> dict[Label, int]:
+def _even_quotas(sizes: dict[Label | None, int], cap: int) -> dict[Label | None, int]:
     """Water-filling: small classes keep all they have, the others share the rest evenly."""
-    quotas: dict[Label, int] = {}
+    quotas: dict[Label | None, int] = {}
     left = cap
     order = sorted(sizes, key=lambda label: (sizes[label], str(label)))
     for position, label in enumerate(order):

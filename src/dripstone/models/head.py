@@ -166,7 +166,7 @@ class Head(nn.Module):
     bias : torch.nn.Parameter
         [classes] float32.
     scale : torch.Tensor
-        [] float32 buffer that turns scores into logits; 1 at first.
+        [] float32 buffer that turns scores into logits, or into numbers: their usual error; 1 at first.
     penalty : torch.Tensor
         [] float32 buffer: the closed form's penalty, chosen on the first rows.
 

@@ -14,7 +14,6 @@ import torch
 from dripstone.core.errors import DataError, DripstoneError, ModelError
 from dripstone.core.examples import Inputs
 from dripstone.serve.slot import Served, Slot
-from dripstone.tasks.classification import predictions
 
 WAITING_BATCHES = 32
 """Full batches that may wait; whoever comes then is told to try again later."""
@@ -56,6 +55,7 @@ class Batcher:
 
     Examples
     --------
+    >>> from dripstone.tasks.classification import Classification
     >>> class Sign(torch.nn.Module):
     ...     def collate(self, inputs):
     ...         return torch.tensor(inputs)
@@ -68,7 +68,7 @@ class Batcher:
     ...     await batcher.stop()
     ...     return answer.served.version, [row["prediction"] for row in answer.rows]
     >>> slot = Slot(keep=1)
-    >>> slot.swap(Served("ab12", Sign(), ["minus", "plus"], 1))
+    >>> slot.swap(Served("ab12", Sign(), Classification(("minus", "plus")), 1))
     >>> asyncio.run(ask(slot, [3.0, -2.0]))
     ('ab12', ['plus', 'minus'])
     """
@@ -180,7 +180,7 @@ class Batcher:
 
     async def _answer(self, executor: ThreadPoolExecutor, requests: list[_Request]) -> list[Answer | Exception]:
         served = self._slot.current
-        if served is None or not served.labels:
+        if served is None or not served.task.labels:
             return [_unable(served) for _ in requests]
         inputs = [request.inputs for request in requests]
         loop = asyncio.get_running_loop()
@@ -221,14 +221,14 @@ def _predict(served: Served, inputs: list[Inputs], max_batch: int) -> Rows:
         with torch.inference_mode():
             logits = served.model(served.model.collate(chunk))
         _check(logits, len(chunk), served)
-        rows += predictions(logits, served.labels)
+        rows += served.task.predictions(logits)
     return rows
 
 
 def _check(logits: torch.Tensor, rows: int, served: Served) -> None:
-    if tuple(logits.shape) != (rows, len(served.labels)):
+    if tuple(logits.shape) != (rows, len(served.task.labels)):
         raise ModelError(
-            f"version {served.version[:12]} answered {rows} rows of {len(served.labels)} labels "
+            f"version {served.version[:12]} answered {rows} rows of {len(served.task.labels)} outputs "
             f"with logits of shape {tuple(logits.shape)}",
             remedy="make its forward return [rows, classes]",
             kind="model.shape",

@@ -10,10 +10,11 @@ import time
 import torch
 
 from dripstone.checkout import checkout
-from dripstone.core.errors import DripstoneError, ModelError
+from dripstone.core.errors import DripstoneError
 from dripstone.core.records import LogEntry
 from dripstone.serve.slot import Served, Slot
 from dripstone.store.repository import Repository
+from dripstone.tasks.kinds import task_of
 
 LONGEST_BACKOFF = 5.0
 STOP_TIMEOUT = 5.0
@@ -41,15 +42,10 @@ def load(repository: Repository, entry: LogEntry, base: Served | None = None) ->
         If its module cannot be built, or its task cannot be served.
     """
     manifest = repository.manifest(entry.version)
-    if manifest.task != "classification":
-        raise ModelError(
-            f"version {entry.version[:12]} is for the task {manifest.task!r}, which is not served",
-            remedy="serve a version whose task is 'classification'",
-            kind="model.task",
-        )
     repository.certificate_of(entry)
     model = checkout(repository, entry.version, (base.version, base.model) if base else None)
-    return Served(entry.version, model, list(manifest.labels), entry.number)
+    task = task_of(manifest.task, manifest.labels, model)  # type: ignore[arg-type]
+    return Served(entry.version, model, task, entry.number)
 
 
 class Follower:
@@ -174,6 +170,6 @@ class Follower:
 
 def warm_up(served: Served, slot: Slot) -> None:
     """Let a version answer the slot's remembered rows once, so that its first real batch is not its slowest."""
-    if slot.sample and served.labels:
+    if slot.sample and served.task.labels:
         with torch.inference_mode():
             served.model(served.model.collate(list(slot.sample)))

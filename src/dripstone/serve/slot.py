@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dripstone.core.examples import Inputs, Label
+from dripstone.core.examples import Inputs
 
 SAMPLE_ROWS = 4
 
@@ -22,21 +22,22 @@ class Served:
         Its full id.
     model : Model
         A ``core.protocols.Model`` that is also a module, in eval mode. Nobody writes to it once it is served.
-    labels : list of str or int
-        What the columns of the logits mean.
+    task : Task
+        A ``core.protocols.Task``: what the columns of the output layer mean.
     number : int
         The entry of the store's log that made it live.
 
     Examples
     --------
     >>> from torch import nn
-    >>> Served("ab12", nn.Identity(), ["no", "yes"], 3).number
+    >>> from dripstone.tasks.classification import Classification
+    >>> Served("ab12", nn.Identity(), Classification(("no", "yes")), 3).number
     3
     """
 
     version: str
     model: Any
-    labels: list[Label]
+    task: Any
     number: int
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import zstandard
 
 from dripstone.core.errors import DataError
-from dripstone.core.examples import Example, Label
+from dripstone.core.examples import Example, Target
 from dripstone.core.records import Role
 from dripstone.store.checks import inflate, parse
 
@@ -70,7 +70,7 @@ class PageRow(msgspec.Struct, frozen=True):
 
     id: str
     inputs: str | Array
-    target: Label | None
+    target: Target | None
     weight: float
     time: str | None
     slice: str | None

@@ -38,8 +38,8 @@ class TrainingState:
     trusted_features : RawTensor or None
         Their features, [rows, features].
     trusted_marks : RawTensor or None
-        F32 [rows, 4]: whether the version has the row right, the probability it gives to the target, and the same of
-        the anchor.
+        F32 [rows, 4]: whether the version has the row right and the probability it gives to the target, or of numbers
+        whether it answers and its error, and the same of the anchor.
     anchor : str
         The best version so far on the line of this one, or itself.
     replay : list of PageRow

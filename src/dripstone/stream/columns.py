@@ -61,10 +61,11 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
         _check_optional(record, columns, origin)
     inputs = to_inputs(values[0], origin) if isinstance(columns.input, str) else _vector(values, names, origin)
     target = _column(record, columns.target, origin) if labelled else record.get(columns.target)
+    target = _number(target) if columns.kind == "regression" else _label(target)
     return Example(
-        id=_text(record, columns.id, origin) or content_id(inputs),
+        id=_text(record, columns.id, origin) or content_id(inputs, target if isinstance(target, float) else None),
         inputs=inputs,
-        target=_label(target),
+        target=target,
         weight=_weight(_optional(record, columns.weight), origin),
         time=_text(record, columns.time, origin),
         slice=_text(record, columns.slice, origin),
@@ -254,6 +255,13 @@ def _label(value: Any) -> Any:
     if isinstance(plain, Decimal) and plain.as_tuple().exponent == 0:
         return int(plain)
     return plain.strip() if isinstance(plain, str) else plain
+
+
+def _number(value: Any) -> Any:
+    """A target as a float, also where a table has it as text; what is no number stays as it is, for screening."""
+    plain = _plain(value)
+    numeric = isinstance(plain, numbers.Number | str) and not isinstance(plain, bool) and _is_number(plain)
+    return float(plain) if numeric else _label(value)
 
 
 def _weight(value: Any, origin: str) -> float:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from dripstone.core.examples import Label
+from dripstone.core.marked import Marked
+from dripstone.core.protocols import Model, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,21 @@ class Classification:
     array([ 2, -1])
     """
 
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...] = ()
 
-    def grow(self, targets: Iterable[Label]) -> Classification:
+    kind: ClassVar[str] = "classification"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
+    numbers: ClassVar[bool] = False
+
+    def of(self, model: Model) -> Classification:
+        """The task itself: nothing of it stands in the model."""
+        return self
+
+    def beside(self, champion: Task) -> Classification:
+        """The task itself: a probability needs no unit."""
+        return self
+
+    def grow(self, targets: Iterable[Any]) -> Classification:
         """The vocabulary with what it lacks appended, in sorted order, so that the order of rows does not matter."""
         return Classification(self.labels + tuple(sorted(set(targets) - set(self.labels), key=_sort_key)))
 
@@ -36,6 +51,34 @@ class Classification:
         index = {label: position for position, label in enumerate(self.labels)}
         # By exact type: True and 1.0 equal 1 but are no labels, and a list has no hash.
         return np.array([-1 if type(t) not in (int, str) else index.get(t, -1) for t in targets], dtype=np.int64)
+
+    def classes(self, encoded: np.ndarray) -> np.ndarray:
+        """The class of each encoded target, [rows] int64: itself."""
+        return encoded
+
+    def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of each row, [rows]."""
+        return nn.functional.cross_entropy(outputs, targets.to(outputs.device), reduction="none")
+
+    def mark(self, outputs: torch.Tensor, targets: np.ndarray, classes: int | None = None) -> Marked:
+        """Hold answers against encoded targets, among the first ``classes`` labels where given; see `mark`."""
+        return mark(outputs, targets, classes)
+
+    def marks(self, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each row is right, and the probability of its label, of what was kept, [rows, 2]."""
+        return kept[:, 0] > 0, kept[:, 1]
+
+    def predictions(self, outputs: torch.Tensor) -> list[dict[str, Any]]:
+        """What a user reads; see `predictions`."""
+        return predictions(outputs, self.labels)
+
+    def answers(self, outputs: torch.Tensor) -> list[Any]:
+        """The best label of each row, None where there is none."""
+        return [self.labels[index] if index >= 0 else None for index in answers(outputs)]
+
+    def same(self, one: Any, other: Any) -> bool:
+        """Whether two predictions are one."""
+        return bool(one == other)
 
 
 def _sort_key(label: Label) -> tuple[str, int, str]:
@@ -54,20 +97,6 @@ def answers(logits: torch.Tensor, classes: int | None = None) -> np.ndarray:
     if allowed.shape[1] == 0:
         return np.full(len(logits), -1, dtype=np.int64)
     return allowed.argmax(dim=1).cpu().numpy()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Marked:
-    """Rows as a version answered them.
-
-    ``answers`` [rows] are class indices, -1 where there is none; ``right`` [rows] bool; ``probability`` [rows] float32
-    of the target, 0 where it is not known; ``confidence`` [rows] float32 of the answer.
-    """
-
-    answers: np.ndarray
-    right: np.ndarray
-    probability: np.ndarray
-    confidence: np.ndarray
 
 
 def mark(logits: torch.Tensor, targets: np.ndarray, classes: int | None = None) -> Marked:
@@ -94,7 +123,7 @@ def mark(logits: torch.Tensor, targets: np.ndarray, classes: int | None = None) 
     rows, width = allowed.shape
     if not rows or not width:
         nothing = np.zeros(rows, dtype=np.float32)
-        return Marked(np.full(rows, -1, dtype=np.int64), np.zeros(rows, dtype=bool), nothing, nothing)
+        return _marked(np.full(rows, -1, dtype=np.int64), np.zeros(rows, dtype=bool), nothing, nothing)
     finite = torch.isfinite(allowed).all(dim=1)
     shares = torch.softmax(torch.where(finite[:, None], allowed, 0.0), dim=1)
     confidence, best = shares.max(dim=1)
@@ -102,12 +131,16 @@ def mark(logits: torch.Tensor, targets: np.ndarray, classes: int | None = None) 
     known = finite & (numbers >= 0) & (numbers < width)
     mine = shares.gather(1, torch.where(known, numbers, 0)[:, None])[:, 0]
     answered = torch.where(finite, best, -1)
-    return Marked(
+    return _marked(
         answered.cpu().numpy(),
         (known & (answered == numbers)).cpu().numpy(),
         torch.where(known, mine, 0.0).cpu().numpy(),
         torch.where(finite, confidence, 0.0).cpu().numpy(),
     )
+
+
+def _marked(answered: np.ndarray, right: np.ndarray, probability: np.ndarray, confidence: np.ndarray) -> Marked:
+    return Marked(answered, right, probability, confidence, np.stack([right, probability], axis=1).astype(np.float32))
 
 
 def predictions(logits: torch.Tensor, labels: Sequence[Label]) -> list[dict[str, Any]]:

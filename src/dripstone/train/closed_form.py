@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dripstone.core.protocols import Head
-from dripstone.train.leave_one_out import best_scale, calibration_rows, left_out_scores
+from dripstone.train.leave_one_out import best_scale, calibration_rows, left_out_scores, usual_error
 from dripstone.train.solve import solve
 from dripstone.train.statistics import Statistics
 
@@ -21,7 +21,8 @@ def fit_head(
     """Solve, write the solution into the head, and choose its scale.
 
     The scale turns ridge scores into logits whose softmax is calibrated: it minimises the log-loss of leave-one-out
-    predictions of up to 256 of the rows just added. Without such a row the head keeps its scale.
+    predictions of up to 256 of the rows just added. Where targets are numbers it is the usual leave-one-out error, and
+    weight and bias are in units of it. Without such a row the head keeps its scale.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def fit_head(
     features : torch.Tensor
         [rows, features] float32, of the rows just added.
     targets : torch.Tensor
-        [rows] int64 class indices.
+        [rows] int64 class indices, or float64 numbers.
     weights : torch.Tensor
         [rows] float, those given to ``add_rows``. Rows of weight 0 do not count.
 
@@ -42,7 +43,8 @@ def fit_head(
     -------
     float or None
         The share of those up to 256 rows that the solution of all other rows has right, each row counted once whatever
-        its weight; None without such a row. It falls behind when the features no longer tell the classes apart.
+        its weight, or of numbers the share of their variance that it explains; None without such a row. It falls behind
+        when the features no longer tell the classes apart.
 
     Raises
     ------
@@ -58,13 +60,27 @@ def fit_head(
     >>> fit_head(head, add_rows(no_rows(), head, *rows), 0.05, *rows)
     1.0
     """
-    solution = solve(statistics, head, penalty)
-    with torch.no_grad():
-        head.weight.copy_(solution.weights[:-1].T)
-        head.bias.copy_(solution.weights[-1])
+    numbers = targets.is_floating_point()
+    solution = solve(statistics, head, penalty, free_bias=numbers)
     chosen = calibration_rows(weights)
-    if not len(chosen):
-        return None
-    scores = left_out_scores(statistics, solution, head, penalty, features, targets, weights)
-    head.scale.fill_(best_scale(scores, targets[chosen], weights[chosen].double()))
-    return float((scores.argmax(dim=1) == targets[chosen]).double().mean())
+    score = None
+    if len(chosen):
+        scores = left_out_scores(statistics, solution, head, penalty, features, targets, weights)
+        if numbers:
+            errors = scores[:, 0] - targets[chosen]
+            head.scale.fill_(usual_error(errors))
+            score = _explained(errors, targets[chosen])
+        else:
+            head.scale.fill_(best_scale(scores, targets[chosen], weights[chosen].double()))
+            score = float((scores.argmax(dim=1) == targets[chosen]).double().mean())
+    unit = float(head.scale) if numbers else 1.0
+    with torch.no_grad():
+        head.weight.copy_(solution.weights[:-1].T / unit)
+        head.bias.copy_(solution.weights[-1] / unit)
+    return score
+
+
+def _explained(errors: torch.Tensor, targets: torch.Tensor) -> float:
+    """The share of the variance that these errors leave explained; 0 where they are no better than the mean."""
+    spread = float((targets - targets.mean()).square().sum())
+    return max(0.0, 1 - float(errors.square().sum()) / spread) if spread else 0.0

@@ -14,6 +14,7 @@ from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Model
 from dripstone.train.l2 import held_part
 from dripstone.train.modes import evaluating
+from dripstone.train.rows import Losses, cross_entropy
 
 FISHER_ROWS = 256
 """Rows that the Fisher information is estimated on, at most: each costs a forward and a backward pass of its own."""
@@ -70,6 +71,7 @@ def fisher_diagonal(
     weights: torch.Tensor,
     known: int,
     features: torch.Tensor | None = None,
+    losses: Losses = cross_entropy,
 ) -> list[torch.Tensor]:
     """The diagonal of the empirical Fisher information: squared gradients of each row's loss, averaged over rows.
 
@@ -93,6 +95,8 @@ def fisher_diagonal(
         Labels that the champion knew; an output layer that has grown may have more.
     features : torch.Tensor or None
         [rows, features], where known; they spare the backbone's pass, and ``inputs`` are not read.
+    losses : callable
+        Of each row, of [rows, outputs] and [rows] targets.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def fisher_diagonal(
             place = slice(row, row + 1)
             known_features = None if features is None else features[place].to(device_of(model))
             logits = model(wrapped.collate(inputs[place])) if known_features is None else wrapped.head(known_features)
-            loss = nn.functional.cross_entropy(logits[:, :known], targets[place].to(logits.device))
+            loss = losses(logits[:, :known], targets[place]).sum()
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             for total, gradient in zip(fisher, gradients, strict=True):
                 if gradient is not None:

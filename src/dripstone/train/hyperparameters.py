@@ -16,7 +16,7 @@ import torch
 from dripstone.core.protocols import Head
 from dripstone.core.spacing import spaced
 from dripstone.train.solve import lower_products
-from dripstone.train.statistics import expand
+from dripstone.train.statistics import as_outputs, expand
 
 ROWS = 1000
 FEWEST_ROWS = 50
@@ -48,7 +48,7 @@ def choose_hyperparameters(
     features : torch.Tensor
         [rows, features] float32, of the first stage. At most 1,000 rows, evenly spaced, are looked at.
     targets : torch.Tensor
-        [rows] int64 class indices.
+        [rows] int64 class indices, or float64 numbers.
     weights : torch.Tensor
         [rows] float; rows of weight 0 do not count.
     ridge : float, optional
@@ -85,17 +85,23 @@ def choose_hyperparameters(
 def _left_out_errors(
     phi: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, default: float, penalties: Sequence[float]
 ) -> torch.Tensor:
-    """Whether the solution of all other rows has a row wrong, [penalties, rows] float64."""
+    """Whether the solution of all other rows has a row wrong, or the squared error of numbers, [penalties, rows]."""
     roots = weights.sqrt()[:, None]
+    numbers = targets.is_floating_point()
+    wanted = as_outputs(targets, -1)
+    if numbers:  # the bias goes free of the penalty: what it explains is taken away from both sides
+        phi, wanted = (side - (weights @ side) / weights.sum() for side in (phi, wanted))
     values, vectors = torch.linalg.eigh(lower_products(roots * phi))
-    one_hot = torch.nn.functional.one_hot(targets).double()
-    projected = vectors.T @ (roots * one_hot)
+    projected = vectors.T @ (roots * wanted)
     wrong = []
     for times in penalties:
         inverse = 1 / (values.clamp(min=0) + times * default)
         freedom = vectors.square() @ inverse
-        scores = one_hot - vectors @ (inverse[:, None] * projected) / (roots * freedom[:, None])
-        wrong.append((scores.argmax(dim=1) != targets).double())
+        scores = wanted - vectors @ (inverse[:, None] * projected) / (roots * freedom[:, None])
+        if numbers:
+            wrong.append((scores - wanted)[:, 0].square())
+        else:
+            wrong.append((scores.argmax(dim=1) != targets).double())
     return torch.stack(wrong)
 
 

@@ -12,9 +12,12 @@ import torch
 from dripstone.core.protocols import Head
 from dripstone.core.spacing import spaced
 from dripstone.train.solve import Solution
-from dripstone.train.statistics import KeptRows, Statistics, expand
+from dripstone.train.statistics import KeptRows, Statistics, as_outputs, expand
 
 CALIBRATION_ROWS = 256
+
+NORMAL = 1.4826
+"""The deviation of a normal distribution over the median of its sizes."""
 
 SCALES = torch.logspace(0, 2.5, 41, dtype=torch.float64)
 """Among which that of the logits is chosen."""
@@ -43,7 +46,7 @@ def left_out_scores(
 ) -> torch.Tensor:
     """Scores of the rows just added, [rows, classes] float64, each by the solution of all rows but that one.
 
-    By the Sherman-Morrison formula a row of weight w pulls its scores towards its label by the share
+    By the Sherman-Morrison formula a row of weight w pulls its scores towards its target by the share
     w phi^T (G + penalty I)^-1 phi, its leverage.
 
     Parameters
@@ -66,8 +69,8 @@ def left_out_scores(
         )
     else:
         freedom = _freedom(solution.factor, phi, weights[chosen].double())
-    one_hot = torch.nn.functional.one_hot(targets[chosen], solution.weights.shape[1]).double()
-    return one_hot - (one_hot - phi @ solution.weights) / freedom[:, None]
+    wanted = as_outputs(targets[chosen], solution.weights.shape[1])
+    return wanted - (wanted - phi @ solution.weights) / freedom[:, None]
 
 
 def _freedom(factor: torch.Tensor, phi: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -91,3 +94,18 @@ def best_scale(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tenso
         weights @ torch.nn.functional.cross_entropy(scale * scores, targets, reduction="none") for scale in SCALES
     ]
     return float(SCALES[int(torch.stack(losses).argmin())])
+
+
+def usual_error(errors: torch.Tensor) -> float:
+    """The size of a usual error, above 0: the deviation of the normal distribution with their median size.
+
+    Of the median, so that a few rows far out do not widen what counts as usual. Where half of them are exactly 0, the
+    root of their mean square; where all are, 1.
+
+    Examples
+    --------
+    >>> round(usual_error(torch.tensor([-1.0, 1.0, 1.0, 50.0])), 2)
+    1.48
+    """
+    median = float(errors.abs().median())
+    return NORMAL * median or float(errors.double().square().mean().sqrt()) or 1.0

@@ -1,4 +1,4 @@
-"""The loop: minibatches, cross-entropy, an optimiser over the selected parameters and nothing else.
+"""The loop: minibatches, the task's loss, an optimiser over the selected parameters and nothing else.
 
 The optimiser is new for every update and holds the selected parameters only: a stale gradient, a weight decay or an old
 momentum cannot move what was not selected.
@@ -202,15 +202,15 @@ class _Loop:
 
     def _loss(self, index: torch.Tensor) -> torch.Tensor:
         logits = self._logits(index, self.change)
-        loss = self._cross_entropy(logits, index)
+        loss = self._mean_loss(logits, index)
         for row_term in self.row_terms:
             loss = loss + row_term.loss(logits, index)
         for parameter_term in self.parameter_terms:
             loss = loss + parameter_term.loss()
         return loss
 
-    def _cross_entropy(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        losses = nn.functional.cross_entropy(logits, self.rows.targets[index].to(logits.device), reduction="none")
+    def _mean_loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        losses = self.rows.losses(logits, self.rows.targets[index])
         if self.prune is not None:
             self.losses[index] = losses.detach().to(self.losses)
         return (losses * (self.weights * self.factors)[index].to(losses)).mean()
@@ -235,7 +235,7 @@ class _Loop:
         """Mean loss, without the terms against forgetting, of rows that are not learned; in eval mode."""
         with evaluating(self.model), torch.no_grad():
             parts = watched.split(self.config.batch_size)
-            losses = [float(self._cross_entropy(self._logits(index), index)) * len(index) for index in parts]
+            losses = [float(self._mean_loss(self._logits(index), index)) * len(index) for index in parts]
         return sum(losses) / len(watched)
 
 

@@ -109,7 +109,8 @@ def _fisher(
     model: nn.Module, parameters: Sequence[nn.Parameter], starts: Sequence[torch.Tensor], rows: Rows
 ) -> list[torch.Tensor]:
     """Importances of what is held, from replayed rows; nothing if there are none."""
-    index = torch.nonzero(rows.old & (rows.weights > 0) & (rows.targets < rows.known)).flatten()
+    learned = torch.ones_like(rows.old) if rows.targets.is_floating_point() else rows.targets < rows.known
+    index = torch.nonzero(rows.old & (rows.weights > 0) & learned).flatten()
     if len(index) == 0:
         return []
     fisher = fisher_diagonal(
@@ -120,5 +121,6 @@ def _fisher(
         rows.weights[index],
         rows.known,
         None if rows.features is None else rows.features[index],
+        rows.losses,
     )
     return [held_part(whole, start) for whole, start in zip(fisher, starts, strict=True)]

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from dripstone.core.examples import Inputs
+
+Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of [rows, outputs] and [rows] targets, the loss of each row."""
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each row, [rows]."""
+    return nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="none")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +28,7 @@ class Rows:
     inputs : sequence of str or numpy.ndarray
         Raw rows; not read where ``features`` are given.
     targets : torch.Tensor
-        [rows] int64.
+        [rows] int64 class indices, or float64 numbers.
     weights : torch.Tensor
         [rows] float. A row of weight 0 is as good as absent.
     features : torch.Tensor or None
@@ -30,6 +39,8 @@ class Rows:
         Labels that the champion knew: the first ``known`` of the candidate's.
     champion_logits : torch.Tensor or None
         [rows, known] float32; only distillation and dark experience replay need them.
+    losses : callable
+        The loss of each row of a batch, of [rows, outputs] and [rows] targets.
     """
 
     inputs: Sequence[Inputs]
@@ -39,6 +50,7 @@ class Rows:
     replayed: torch.Tensor | None = None
     known: int = 0
     champion_logits: torch.Tensor | None = None
+    losses: Losses = cross_entropy
 
     @property
     def old(self) -> torch.Tensor:

@@ -3,6 +3,9 @@
 From sums the weights of the output layer solve (G + penalty I) W = C. From rows, with Phi their expanded features and S
 the roots of their weights, (S Phi Phi^T S + penalty I) B = S Y and W = Phi^T S B: the same minimiser.
 
+Where targets are numbers, the bias goes free of the penalty, which would otherwise pull the answers towards 0: a number
+may lie far from it, where one-hot classes do not.
+
 References
 ----------
 Saunders et al., "Ridge Regression Learning Algorithm in Dual Variables", ICML 1998.
@@ -32,7 +35,7 @@ class Solution:
     factor: torch.Tensor
 
 
-def solve(statistics: Statistics, head: Head, penalty: float) -> Solution:
+def solve(statistics: Statistics, head: Head, penalty: float, *, free_bias: bool = False) -> Solution:
     """Solve for the output layer; the head is only read.
 
     Parameters
@@ -43,6 +46,8 @@ def solve(statistics: Statistics, head: Head, penalty: float) -> Solution:
         Expands the rows that are kept; its number of classes is that of the solution.
     penalty : float
         Of the squared weights, above 0.
+    free_bias : bool
+        Leave the bias out of the penalty; of sums only.
 
     Raises
     ------
@@ -62,18 +67,20 @@ def solve(statistics: Statistics, head: Head, penalty: float) -> Solution:
     solution = (
         _from_rows(statistics, head, penalty)
         if isinstance(statistics, KeptRows)
-        else _from_sums(statistics, head, penalty)
+        else _from_sums(statistics, penalty, free_bias=free_bias)
     )
     if not torch.isfinite(solution.weights.float()).all():
         raise DivergedError("the closed form gave weights that are not finite", remedy="raise train.ridge")
     return solution
 
 
-def _from_sums(sums: Sums, head: Head, penalty: float) -> Solution:
+def _from_sums(sums: Sums, penalty: float, *, free_bias: bool) -> Solution:
     size = len(sums.cross)
     system = room(size * size).view(size, size)
     for rows, block in sums.blocks():
         system[rows, : rows.stop] = block
+    if free_bias:
+        system[-1, -1] -= penalty
     factor = _factorise(system, penalty)
     return Solution(_substitute(factor, sums.cross), factor)
 

@@ -1,6 +1,7 @@
 """What the closed form remembers of all rows so far: the rows while they are few, and after that sums over them.
 
-With phi a row's features as the head expands them, and a constant 1, and with one-hot targets y, the sums are
+With phi a row's features as the head expands them, and a constant 1, and with targets y, one-hot where they are
+classes and plain where they are numbers, the sums are
 
     G = sum w phi phi^T          C = sum w phi y^T
 
@@ -100,7 +101,7 @@ def add_rows(
     Rows are kept while there are at most (D+1) / 2 of them. In multiply-adds, with n rows and D columns, a solution
     from rows costs n^2 D / 2 for the products of all pairs and n^3 / 6 for the Cholesky factor, one from sums D^3 / 6:
     the two meet at n = 0.53 D. The n D^2 / 2 of the sums over old rows are put off till then, and spared where no more
-    rows come.
+    rows come. Where targets are numbers, sums are formed at once: see `solve`.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def add_rows(
     features : torch.Tensor
         [rows, features] float32.
     targets : torch.Tensor
-        [rows] int64 class indices.
+        [rows] int64 class indices, or float64 numbers.
     weights : torch.Tensor
         [rows] float; a negative weight takes a row out again. Where that row is not among those kept, sums are formed.
 
@@ -131,7 +132,7 @@ def add_rows(
     """
     weights = weights.double()
     if isinstance(statistics, KeptRows):
-        kept = _keep(statistics, features, targets, weights)
+        kept = None if targets.is_floating_point() else _keep(statistics, features, targets, weights)
         if kept is not None and 2 * len(kept.weights) <= head.weight.shape[1] + 1:
             return kept
         statistics = to_sums(statistics, head)
@@ -219,7 +220,10 @@ def _add(sums: Sums, head: Head, features: torch.Tensor, targets: torch.Tensor, 
         weighted = phi if bool((weights[part] == 1).all()) else phi * weights[part, None]
         for rows, block in new.blocks():
             block.addmm_(weighted[:, rows].T, phi[:, : rows.stop])
-        cross.T.index_add_(0, targets[part], weighted)
+        if targets.is_floating_point():
+            cross[:, 0] += weighted.T @ targets[part].double()
+        else:
+            cross.T.index_add_(0, targets[part], weighted)
         del phi, weighted  # so that the next portion gets their memory
     return new
 
@@ -235,6 +239,19 @@ def expand(head: Head, features: torch.Tensor) -> torch.Tensor:
             part = slice(start, start + CHUNK)
             phi[part, :-1] = head.expand(features[part].to(device))
     return phi
+
+
+def as_outputs(targets: torch.Tensor, outputs: int) -> torch.Tensor:
+    """What the output layer should give, [rows, outputs] float64: one-hot classes, or numbers as they are.
+
+    Examples
+    --------
+    >>> as_outputs(torch.tensor([1]), 3).tolist(), as_outputs(torch.tensor([0.5]), 1).tolist()
+    ([[0.0, 1.0, 0.0]], [[0.5]])
+    """
+    if targets.is_floating_point():
+        return targets.double()[:, None]
+    return torch.nn.functional.one_hot(targets, outputs).double()
 
 
 def blocks_of(size: int) -> list[slice]:

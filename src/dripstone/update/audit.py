@@ -17,7 +17,7 @@ from dripstone.core.records import Certificate, LogEntry
 from dripstone.gate.judge import Judgement, judge
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
-from dripstone.tasks.classification import Classification
+from dripstone.tasks.kinds import task_of
 from dripstone.train.features import features_of
 from dripstone.update import training_state
 from dripstone.update.certify import row_set
@@ -99,7 +99,7 @@ def _hear_again(
     theirs = [features.of(model, after, rows) for rows in (fresh, trusted)]
     anchor = certificate.anchor or champion.version
     state = training_state.state_of_trusted(repository, champion.version, anchor, champion.model, trusted, mine[1])
-    candidate = Contestant(model, Classification(tuple(manifest.labels)), *theirs)
+    candidate = Contestant(model, task_of(manifest.task, manifest.labels, model), *theirs)
     return hear(champion, candidate, load_anchor(repository, champion, state, fresh, mine[0]), state, fresh, mine[0])
 
 

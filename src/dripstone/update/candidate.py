@@ -15,14 +15,13 @@ from dripstone.core.errors import DivergedError, UsageError
 from dripstone.core.events import Event, Trained
 from dripstone.core.examples import Example, Inputs
 from dripstone.core.fork import fork
-from dripstone.core.protocols import Model
+from dripstone.core.protocols import Model, Task
 from dripstone.core.records import Look, Parameters, Rung
 from dripstone.core.spacing import spaced
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.policy import Policy, parse_policy
 from dripstone.models.head import FIT_ROWS
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
-from dripstone.tasks.classification import Classification
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.cached_features import encode_and_record, features_from
 from dripstone.train.closed_form import fit_head
@@ -66,7 +65,7 @@ class Encoding:
 class Lesson:
     """What a candidate is trained on.
 
-    ``rows`` are the batch's training rows, with ``targets`` [rows] int64 among the labels of ``task`` and ``weights``
+    ``rows`` are the batch's training rows, with ``targets`` [rows] as ``task`` encodes them and ``weights``
     [rows] float64; ``known`` [rows, d] are their features under the champion, None where they are not computed yet.
     ``replay`` are remembered rows, ``statistics`` those of all rows the champion was trained on, None where the closed
     form has no say; ``carried`` is the state of the champion's optimisers.
@@ -74,7 +73,7 @@ class Lesson:
 
     champion: Champion
     encoding: Encoding
-    task: Classification
+    task: Task
     rows: Sequence[Example]
     known: torch.Tensor | None
     targets: torch.Tensor
@@ -116,7 +115,7 @@ class Candidate:
     """
 
     model: Model
-    task: Classification
+    task: Task
     selection: Selection
     statistics: Statistics | None
     rungs: list[Rung]
@@ -154,6 +153,7 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
     if selection.method != RIDGE:
         check_optimizer(selection.method or optimizer)
     policy = parse_policy(config.curate.policy)
+    _check_task(config, policy, champion.task)
     _check_loop_policies(policy, selection, champion.model)
     retain = config.train.retain
     if (retain.ewc or retain.derpp) and not policy.replay.capacity:
@@ -163,6 +163,33 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
             kind="usage.retain",
         )
     return selection
+
+
+def _check_task(config: Config, policy: Policy, task: Task) -> None:
+    """Refuse what asks for labels where there are numbers, and the other way round, instead of passing it over."""
+    if config.task.metric not in task.metrics:
+        raise UsageError(
+            f"the metric {config.task.metric!r} does not measure {task.kind}",
+            remedy=f"set task.metric to {' or '.join(task.metrics)}",
+            kind="usage.metric",
+        )
+    if not task.numbers:
+        return
+    known, kept = policy.screen.known and policy.screen, policy.replay.law != "reservoir" and policy.replay
+    for named in (known, policy.noise, policy.weight, kept):
+        if named:
+            raise UsageError(
+                f"{named} goes by labels, and the targets are numbers",
+                remedy="leave it out of curate.policy",
+                kind="usage.curate",
+            )
+    retain = config.train.retain
+    if retain.distill or retain.derpp:
+        raise UsageError(
+            "train.retain.distill and train.retain.derpp hold the scores of labels, and the targets are numbers",
+            remedy="use train.retain.ewc or l2, or replay alone",
+            kind="usage.retain",
+        )
 
 
 def _check_loop_policies(policy: Policy, selection: Selection, model: Model) -> None:
@@ -320,6 +347,7 @@ def _loop(
         replayed=torch.arange(len(lesson.rows) + len(lesson.replay)) >= len(lesson.rows),
         known=len(lesson.champion.task.labels),
         champion_logits=head_logits(lesson.champion.model, features) if old_logits and features is not None else None,
+        losses=lesson.task.of(model).losses,
     )
     cache = lesson.encoding.cache
     if cache is not None:

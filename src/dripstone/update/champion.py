@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from dripstone.checkout import checkout
-from dripstone.core.protocols import Model
+from dripstone.core.protocols import Model, Task
 from dripstone.core.records import Spec
 from dripstone.models.wrap import HEAD_KEY
 from dripstone.store.repository import Repository
-from dripstone.tasks.classification import Classification
+from dripstone.tasks.kinds import task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Champion:
 
     version: str
     model: Model
-    task: Classification
+    task: Task
     solvable: bool
 
 
@@ -35,7 +35,8 @@ def load_champion(repository: Repository, version: str, current: Champion | None
     if current is not None:
         loaded = (current.version, current.model)  # type: ignore[assignment]
     model: Model = checkout(repository, version, loaded)  # type: ignore[assignment]
-    return Champion(version, model, Classification(tuple(manifest.labels)), solvable=not kept_labels(manifest.spec))
+    task = task_of(manifest.task, manifest.labels, model)
+    return Champion(version, model, task, solvable=not kept_labels(manifest.spec))
 
 
 def kept_labels(spec: Spec) -> int:

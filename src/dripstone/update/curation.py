@@ -16,7 +16,7 @@ import torch
 
 from dripstone.core.config import Config
 from dripstone.core.events import Curated
-from dripstone.core.examples import Label
+from dripstone.core.examples import Label, labels_of
 from dripstone.core.protocols import Head
 from dripstone.curate.dedupe import find_duplicates, join_prints, no_prints, prints_of
 from dripstone.curate.noise import REASON, Noise, wrong_label_probabilities
@@ -90,7 +90,7 @@ def _doubt_labels(
 ) -> None:
     if not torch.isfinite(features).all():
         return  # nobody can be asked; training says what there is to mend
-    targets = [row.example.target for row in rows if row.example.target is not None]
+    targets = labels_of(row.example.target for row in rows)
     task = champion.task.grow(targets)
     encoded = task.encode(targets)
     head = encoding.starter.head
@@ -129,6 +129,6 @@ def _portions(count: int, seed: int) -> list[np.ndarray]:
 
 
 def _balance(rows: Sequence[BatchRow], before: dict[Label, int]) -> None:
-    targets = [row.example.target for row in rows if row.example.target is not None]
+    targets = labels_of(row.example.target for row in rows)
     for row, factor in zip(rows, class_factors(targets, before).tolist(), strict=True):
         row.example = replace(row.example, factor=row.example.factor * factor)

@@ -19,7 +19,6 @@ from dripstone.curate.live_error import watch_errors
 from dripstone.curate.replay import remember
 from dripstone.curate.two_sample import LOOK, rows_to_look_at
 from dripstone.store.state import TrainingState
-from dripstone.tasks.classification import mark
 from dripstone.train.features import head_logits
 from dripstone.update.batch import Batch
 from dripstone.update.candidate import Encoding
@@ -67,9 +66,10 @@ def watch(
 
 def _wrong(champion: Champion, batch: Batch, encoding: Encoding) -> np.ndarray:
     """Whether the champion has each row of a label that it knows wrong, in the order of arrival."""
-    targets = champion.task.encode([row.example.target for row in batch.rows])
-    known = np.flatnonzero(targets >= 0)
-    return ~mark(head_logits(champion.model, encoding.of(known.tolist())), targets[known]).right
+    task = champion.task
+    targets = task.encode([row.example.target for row in batch.rows])
+    known = np.flatnonzero(task.classes(targets) >= 0)
+    return ~task.mark(head_logits(champion.model, encoding.of(known.tolist())), targets[known]).right
 
 
 def advance_drift(

@@ -9,12 +9,13 @@ crash at any moment therefore leaves the old state or the new one, and a lost ra
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
 
 from dripstone.core import events
 from dripstone.core.config import Config
 from dripstone.core.errors import DivergedError, RaceLostError
 from dripstone.core.events import Event
-from dripstone.core.examples import Example
+from dripstone.core.examples import Example, labels_of
 from dripstone.core.records import count
 from dripstone.curate.policy import Policy, parse_policy
 from dripstone.curate.screen import Screened, screen
@@ -151,13 +152,14 @@ def _screen(
     """The new rows, and what is kept of those that are held out whatever their hash."""
     preprocess = champion.model.preprocess
     waiting = [item.row for item in start.book.pending]
-    labels = champion.task.labels or [row.target for row in waiting if row.target is not None]
+    labels = champion.task.labels or labels_of(row.target for row in waiting)
     # A model that takes any shape takes one shape for life: that of the rows it was trained on.
     shapes = preprocess.accepted or _shapes([*start.state.replay[:1], *start.state.trusted[:1], *waiting[:1]])
     schema, known = start.state.schema, policy.screen.known and bool(champion.task.labels)
-    screened = screen(arrived, kind=preprocess.kind, shapes=shapes, labels=labels, schema=schema, known=known)
-    labels = labels or [row.target for row in screened.kept if row.target is not None]
-    held_out = screen(start.held_out_file, kind=preprocess.kind, shapes=shapes, labels=labels, schema=schema)
+    look = partial(screen, kind=preprocess.kind, shapes=shapes, schema=schema, numbers=champion.task.numbers)
+    screened = look(arrived, labels=labels, known=known)
+    labels = labels or labels_of(row.target for row in screened.kept)
+    held_out = look(start.held_out_file, labels=labels)
     screened.rejected += held_out.rejected
     return screened, held_out.kept
 
@@ -177,7 +179,7 @@ def _nothing_to_learn(batch: Batch) -> Outcome:
 def _learn(
     repository: Repository, config: Config, champion: Champion, selection: Selection, batch: Batch, start: Start
 ) -> Generator[Event, None, Outcome]:
-    first = not champion.task.labels
+    first = not champion.task.labels and not champion.task.numbers
     trains = backbone_names(selection, champion.model, first=first)  # type: ignore[arg-type]
     encoding = yield from encode_batch(champion, batch, trains, whole=not tunes_first(selection, champion, batch))
     if parse_policy(config.curate.policy).drift and champion.task.labels:

@@ -13,14 +13,15 @@ from torch import nn
 from dripstone.checkout import checkout
 from dripstone.core.bits import from_raw
 from dripstone.core.errors import DivergedError, StoreError
-from dripstone.core.examples import Label
-from dripstone.core.protocols import Model
+from dripstone.core.examples import Label, Target, label_of
+from dripstone.core.marked import Marked
+from dripstone.core.protocols import Model, Task
 from dripstone.gate.answers import Answers, Marks, Rival
 from dripstone.gate.slices import part_rows
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
-from dripstone.tasks.classification import Classification, Marked, mark
+from dripstone.tasks.kinds import task_of
 from dripstone.train.features import features_of, head_logits
 from dripstone.update import training_state
 from dripstone.update.champion import Champion
@@ -34,6 +35,8 @@ class Hearing:
     """Held-out rows, ``fresh`` new ones first, then the trusted ones, with what the contestants make of them.
 
     ``targets`` are class indices among the candidate's ``labels``, ``marked`` its answers, ``features`` its features.
+    ``champion_kept`` and ``best_kept`` [rows, 2] are those of the champion, and of the best version so far, as their
+    task keeps them; ``numbers`` says that targets are numbers.
     """
 
     rows: list[PageRow]
@@ -43,6 +46,9 @@ class Hearing:
     marked: Marked
     answers: Answers
     features: torch.Tensor
+    champion_kept: np.ndarray
+    best_kept: np.ndarray
+    numbers: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +56,7 @@ class Contestant:
     """A version that is heard: its module, its labels, and its features of fresh and of trusted rows."""
 
     model: Model
-    task: Classification
+    task: Task
     fresh: torch.Tensor
     trusted: torch.Tensor
 
@@ -86,29 +92,53 @@ def hear(
         If the candidate gives no finite number where the champion does.
     """
     rows = [*fresh_rows, *state.trusted]
-    task = candidate.task
-    targets = task.encode([row.target for row in rows])
+    task = candidate.task.beside(champion.task)
+    wanted = [row.target for row in rows]
+    targets = task.encode(wanted)
     features = _joined(candidate.fresh, candidate.trusted)
     logits = head_logits(candidate.model, features)
-    marked = mark(logits, targets)
-    kept, kept_anchor = training_state.marks_of(state)
-    asked = targets[: len(fresh_rows)]
-    mine = mark(head_logits(champion.model, champion_features), _within(asked, champion.task))
-    _check_numbers(marked, np.concatenate([mine.answers >= 0, kept.probability > 0]))
-    rivals = [_rival(champion.task, _marks(mine, kept), logits, targets)]
+    marked = task.mark(logits, targets)
+    mine, theirs = training_state.marks_of(state)
+    kept, answered = _ask(champion.model, champion.task, champion_features, wanted, mine)
+    _check_numbers(marked, answered)
+    rivals = [_rival(champion.task, task, kept, logits, wanted)]
+    best_kept = kept
     if anchor is not None:
-        theirs = mark(head_logits(anchor.model, anchor.fresh), _within(asked, anchor.task))
-        rivals.append(_rival(anchor.task, _marks(theirs, kept_anchor), logits, targets))
+        best_kept, _ = _ask(anchor.model, anchor.task, anchor.fresh, wanted, theirs)
+        rivals.append(_rival(anchor.task, task, best_kept, logits, wanted))
     answers = Answers(
         candidate=Marks(marked.right, marked.probability),
         confidence=marked.confidence,
         intruding=marked.answers >= len(champion.task.labels),
         champion=rivals[0],
         anchor=rivals[1] if anchor is not None else None,
-        partitions=[part_rows("class", [row.target for row in rows]), part_rows("slice", [row.slice for row in rows])],
+        partitions=[
+            part_rows("class", [label_of(row.target) for row in rows]),
+            part_rows("slice", [row.slice for row in rows]),
+        ],
         weights=_weights(rows, len(fresh_rows)),
     )
-    return Hearing(rows, len(fresh_rows), targets, task.labels, marked, answers, features)
+    return Hearing(
+        rows=rows,
+        fresh=len(fresh_rows),
+        targets=task.classes(targets),
+        labels=task.labels,
+        marked=marked,
+        answers=answers,
+        features=features,
+        champion_kept=kept,
+        best_kept=best_kept,
+        numbers=task.numbers,
+    )
+
+
+def _ask(
+    model: Model, task: Task, features: torch.Tensor, wanted: Sequence[Target | None], trusted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How a version does on the fresh rows, and on the trusted ones as was kept of it, [rows, 2]; where it answers."""
+    fresh = task.mark(head_logits(model, features), task.encode(wanted[: len(wanted) - len(trusted)]))
+    answered = np.concatenate([fresh.answers >= 0, task.marks(trusted)[1] > 0])
+    return np.concatenate([fresh.kept, trusted]), answered
 
 
 def _check_numbers(candidate: Marked, answered: np.ndarray) -> None:
@@ -121,7 +151,7 @@ def _check_numbers(candidate: Marked, answered: np.ndarray) -> None:
 
 
 def contestant(
-    model: Model, task: Classification, rows: Sequence[PageRow], fresh: torch.Tensor | None, trusted: TrainingState
+    model: Model, task: Task, rows: Sequence[PageRow], fresh: torch.Tensor | None, trusted: TrainingState
 ) -> Contestant:
     """A version with its features of fresh ``rows`` and of trusted ones.
 
@@ -151,15 +181,15 @@ def load_anchor(
     if state.anchor == champion.version:
         return None
     manifest = repository.manifest(state.anchor)
-    task = Classification(tuple(manifest.labels))
+    parent: nn.Module = champion.model  # type: ignore[assignment]
+    model = cast(Model, checkout(repository, state.anchor, (champion.version, parent)))
+    task = task_of(manifest.task, manifest.labels, model)
     if champion.task.labels[: len(task.labels)] != task.labels:
         raise StoreError(
             f"the anchor {state.anchor[:12]} of version {champion.version[:12]} has labels of another line",
             remedy="run 'dripstone verify'; 'dripstone promote' with a reason pins another anchor",
             kind="store.corrupt",
         )
-    parent: nn.Module = champion.model  # type: ignore[assignment]
-    model = cast(Model, checkout(repository, state.anchor, (champion.version, parent)))
     same = training_state.features_digest(manifest) == state.backbone
     fresh = champion_features if same else features_of(model, [row.example().inputs for row in rows])
     return Contestant(model, task, fresh, torch.empty(0, 0))
@@ -174,18 +204,11 @@ def _joined(fresh: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
     return torch.cat([part for part in (fresh, trusted) if len(part)] or [fresh])
 
 
-def _within(targets: np.ndarray, task: Classification) -> np.ndarray:
-    """Targets in a vocabulary that is the beginning of theirs."""
-    return np.where(targets < len(task.labels), targets, -1)
-
-
-def _marks(fresh: Marked, trusted: Marks) -> Marks:
-    return Marks(np.concatenate([fresh.right, trusted.right]), np.concatenate([fresh.probability, trusted.probability]))
-
-
-def _rival(task: Classification, marks: Marks, logits: torch.Tensor, targets: np.ndarray) -> Rival:
-    restricted = mark(logits, targets, classes=len(task.labels))
-    known = (targets >= 0) & (targets < len(task.labels))
+def _rival(task: Task, judged: Task, kept: np.ndarray, logits: torch.Tensor, wanted: Sequence[Target | None]) -> Rival:
+    """A version that the candidate is held against; ``judged`` is the candidate's task, as it is judged."""
+    restricted = judged.mark(logits, judged.encode(wanted), classes=len(task.labels))
+    known = task.classes(task.encode(wanted)) >= 0
+    marks = Marks(*judged.marks(kept))
     return Rival(marks, Marks(restricted.right, restricted.probability), known)
 
 

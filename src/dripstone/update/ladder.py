@@ -95,6 +95,8 @@ def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]
     """
     look = attempt.start.state.look
     lowest, *higher = map(parse_selection, rungs(lesson.encoding.starter, RIDGE, lesson.config.train.optimizer))
+    if lesson.task.numbers:
+        higher = []  # blocks are tuned by drawing the rows of a label together
     due = bool(higher) and (_is_due(lesson, look) or _errs_more(attempt, lesson))
     head = None if due else (yield from train_candidate(lesson, lowest))
     if head and (not higher or _keeps_up(head, look)):
@@ -125,11 +127,10 @@ def _errs_more(attempt: Attempt, lesson: Lesson) -> bool:
 
 def tunes_first(selection: Selection, champion: Champion, batch: Batch) -> bool:
     """Whether the blocks will move in any case that is likely, so that nobody needs the features that they make now."""
+    if selection.name != LADDER or champion.task.labels or champion.task.numbers:
+        return False
     rows = batch.training()
-    labels = {row.target for row in rows}
-    return (
-        selection.name == LADDER and not champion.task.labels and len(rows) >= FIRST_ROWS and len(labels) >= MANY_LABELS
-    )
+    return len(rows) >= FIRST_ROWS and len({row.target for row in rows}) >= MANY_LABELS
 
 
 def _are_many(lesson: Lesson) -> bool:

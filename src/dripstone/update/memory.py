@@ -16,7 +16,7 @@ import torch
 
 from dripstone.core.bits import from_raw, to_raw
 from dripstone.core.config import Config
-from dripstone.core.examples import Inputs, Label
+from dripstone.core.examples import Inputs, Label, label_of, labels_of
 from dripstone.core.protocols import Model
 from dripstone.core.records import Schema
 from dripstone.core.tensors import RawTensor
@@ -81,7 +81,7 @@ def advance_memory(
     old = [row for row in memory.replay if row.id not in again]
     rows = [*trained, *held_out]
     schema = stage_schema(memory.schema, [inputs_of(row) for row in rows], apart=policy.dedupe is not None)
-    counts = memory.counts + Counter(row.target for row in trained if row.target is not None)
+    counts = memory.counts + Counter(labels_of(row.target for row in trained))
     replay, seen = _remember(old, replace(memory, counts=counts), trained, policy, config, key, model)
     prints = None
     if policy.dedupe and schema is not None:
@@ -138,7 +138,7 @@ def _remember(
         return remember(old, memory.seen, trained, capacity, config.train.seed)
     seen, pool = memory.seen + len(trained), [*old, *trained]
     if policy.replay.law == "balanced":
-        labels = [row.target for row in pool if row.target is not None]
+        labels = labels_of(row.target for row in pool)
         chosen = draw_balanced([row.id for row in pool], labels, memory.counts, capacity, key)
         return [pool[place] for place in chosen], seen
     return _herd(old, trained, memory.counts, capacity, model), seen
@@ -154,9 +154,9 @@ def _herd(
     """
     pools: dict[Label | None, list[PageRow]] = {}
     for row in [*old, *trained]:
-        pools.setdefault(row.target, []).append(row)
+        pools.setdefault(label_of(row.target), []).append(row)
     each = level([max(counts[label], len(pool)) for label, pool in pools.items()], capacity) or 1  # type: ignore[index]
-    came = Counter(row.target for row in trained)
+    came = Counter(label_of(row.target) for row in trained)
     kept = []
     for label, pool in pools.items():
         if label in came:

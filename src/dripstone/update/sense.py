@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dripstone.core.config import Config
-from dripstone.core.examples import Label
+from dripstone.core.examples import Label, label_of
 from dripstone.curate.policy import parse_policy
 from dripstone.gate import reasons
 from dripstone.gate.doubt import raise_doubt
@@ -18,7 +18,6 @@ from dripstone.gate.new_labels import ALIKE, find_thefts, likeness, unlearned_la
 from dripstone.gate.sense import batch_sense, class_sense, effective_rows, exceeds_chance, like_batch
 from dripstone.gate.trusted import newest_trusted
 from dripstone.store.state import TrainingState
-from dripstone.tasks.classification import mark
 from dripstone.train.features import head_logits
 from dripstone.update import training_state
 from dripstone.update.batch import Batch, BatchRow
@@ -61,11 +60,13 @@ class Opinion:
 
 def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: TrainingState, config: Config) -> Opinion:
     """The champion's opinion of the rows whose features are known."""
-    targets = champion.task.encode([row.example.target for row in batch.rows])
-    trusted_targets = champion.task.encode([row.target for row in state.trusted])
+    task = champion.task
+    wanted = task.encode([row.example.target for row in batch.rows])
+    targets = task.classes(wanted)
+    trusted_targets = task.classes(task.encode([row.target for row in state.trusted]))
     known = np.flatnonzero(trusted_targets >= 0)
     scores = features = torch.empty(len(batch.rows), 0)
-    if champion.task.labels:
+    if task.labels:
         features = encoding.of(range(len(batch.rows)))
         scores = head_logits(champion.model, features)
     familiar, recent = np.ones(len(batch.rows), dtype=bool), np.ones(len(known), dtype=bool)
@@ -75,11 +76,11 @@ def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: Tr
     return Opinion(
         scores,
         targets,
-        mark(scores, targets).right,
+        task.mark(scores, wanted).right,
         familiar,
         known,
         trusted_targets[known],
-        training_state.marks_of(state)[0].right[known],
+        task.marks(training_state.marks_of(state)[0])[0][known],
         recent,
     )
 
@@ -149,7 +150,7 @@ def find_alike(champion: Champion, batch: Batch, opinion: Opinion, state: Traini
     """New labels whose rows the champion can hardly tell from those of an old label, and which one."""
     rows: dict[Label, list[int]] = {}
     for place in np.flatnonzero(_active(batch) & (opinion.targets < 0)):
-        if (label := batch.rows[place].example.target) is not None:
+        if (label := label_of(batch.rows[place].example.target)) is not None:
             rows.setdefault(label, []).append(int(place))
     found = {}
     for label, places in rows.items() if champion.task.labels else ():
@@ -263,7 +264,7 @@ def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, con
     for theft in find_thefts(targets[fresh:], before, answers[fresh:], known, config.gate.margin, alike):
         old = None if theft.old is None else labels[theft.old]
         why.setdefault(theft.label, reasons.theft(labels[theft.label], old, theft.taken, theft.rows))
-    admitted = {row.example.target for row in batch.rows if row.admitted}
+    admitted = {label_of(row.example.target) for row in batch.rows if row.admitted}
     aside = {labels[code]: reason for code, reason in why.items() if labels[code] not in admitted}
     for label, reason in aside.items():
         batch.set_aside(label, reason)

@@ -18,18 +18,17 @@ from torch import nn
 from dripstone.checkout import checkout
 from dripstone.core.bits import from_raw, to_raw
 from dripstone.core.config import Config
-from dripstone.core.examples import Label
-from dripstone.core.protocols import Model
+from dripstone.core.examples import label_of
+from dripstone.core.protocols import Model, Task
 from dripstone.core.records import Look, Manifest
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.forget import Forget
 from dripstone.curate.policy import parse_policy
-from dripstone.gate.answers import Marks
 from dripstone.gate.trusted import keep_trusted
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import MARKS, TrainingState
-from dripstone.tasks.classification import Classification, mark
+from dripstone.tasks.kinds import task_of
 from dripstone.train.features import features_of, head_logits
 from dripstone.train.statistics import Statistics, add_rows, fits, no_rows, read_statistics
 from dripstone.update.bookkeeping import affordable
@@ -60,18 +59,17 @@ def known_of(state: TrainingState) -> np.ndarray:
     return from_raw(state.known).numpy().reshape(-1, 2)
 
 
-def marks_of(state: TrainingState) -> tuple[Marks, Marks]:
-    """How the version and the anchor did on the trusted rows."""
+def marks_of(state: TrainingState) -> tuple[np.ndarray, np.ndarray]:
+    """How the version and the anchor did on the trusted rows, [rows, 2] each, as their task keeps it."""
     marks = np.empty((0, MARKS), dtype=np.float32)
     if state.trusted_marks is not None:
         marks = from_raw(state.trusted_marks).numpy()
-    return Marks(marks[:, 0] > 0, marks[:, 1]), Marks(marks[:, 2] > 0, marks[:, 3])
+    return marks[:, : MARKS // 2], marks[:, MARKS // 2 :]
 
 
-def marks_to_raw(version: Marks, anchor: Marks) -> RawTensor:
+def marks_to_raw(version: np.ndarray, anchor: np.ndarray) -> RawTensor:
     """The marks as a state keeps them."""
-    columns = [version.right, version.probability, anchor.right, anchor.probability]
-    return to_raw(torch.from_numpy(np.stack(columns, axis=1).astype(np.float32)))
+    return to_raw(torch.from_numpy(np.concatenate([version, anchor], axis=1).astype(np.float32)))
 
 
 def load_state(repository: Repository, config: Config, version: str, model: Model) -> TrainingState:
@@ -187,33 +185,33 @@ def _mark_anew(
     rows: Sequence[PageRow],
     features: torch.Tensor,
 ) -> RawTensor:
-    mine = marks_on(model, repository.manifest(version).labels, rows, features)
+    own = repository.manifest(version)
+    mine = _marks_on(model, own, rows, features)
     if anchor == version:
         return marks_to_raw(mine, mine)
     manifest = repository.manifest(anchor)
     module: nn.Module = model  # type: ignore[assignment]
     best: Model = checkout(repository, anchor, (version, module))  # type: ignore[assignment]
-    if features_digest(manifest) != features_digest(repository.manifest(version)):
+    if features_digest(manifest) != features_digest(own):
         features = features_of(best, [row.example().inputs for row in rows])
-    return marks_to_raw(mine, marks_on(best, manifest.labels, rows, features))
+    return marks_to_raw(mine, _marks_on(best, manifest, rows, features))
 
 
-def marks_on(model: Model, labels: Sequence[Label], rows: Sequence[PageRow], features: torch.Tensor) -> Marks:
+def _marks_on(model: Model, manifest: Manifest, rows: Sequence[PageRow], features: torch.Tensor) -> np.ndarray:
     """How a version does on rows whose features it made."""
-    task = Classification(tuple(labels))
-    marked = mark(head_logits(model, features), task.encode([row.target for row in rows]))
-    return Marks(marked.right, marked.probability)
+    task = task_of(manifest.task, manifest.labels, model)
+    return task.mark(head_logits(model, features), task.encode([row.target for row in rows])).kept
 
 
 def _stay_trusted(rows: Sequence[PageRow], cap: int) -> list[int]:
-    return keep_trusted([row.target for row in rows], affordable(cap, rows))  # type: ignore[misc]
+    return keep_trusted([label_of(row.target) for row in rows], affordable(cap, rows))
 
 
 def statistics_of(
     repository: Repository,
     state: TrainingState,
     model: Model,
-    task: Classification,
+    task: Task,
     *,
     without: Iterable[str] = (),
     forget: Forget | None = None,
@@ -257,14 +255,12 @@ def trained_rows(
     return found
 
 
-def fresh_statistics(rows: Sequence[PageRow], model: Model, task: Classification) -> Statistics:
+def fresh_statistics(rows: Sequence[PageRow], model: Model, task: Task) -> Statistics:
     """Statistics of rows under a model's features, which are computed for it."""
     return _with_rows(no_rows(), rows, model, task, sign=1.0)
 
 
-def _with_rows(
-    statistics: Statistics, rows: Sequence[PageRow], model: Model, task: Classification, *, sign: float
-) -> Statistics:
+def _with_rows(statistics: Statistics, rows: Sequence[PageRow], model: Model, task: Task, *, sign: float) -> Statistics:
     """Statistics with rows added (sign 1) or taken out (sign -1)."""
     for start in range(0, len(rows), PORTION):
         examples = [row.example() for row in rows[start : start + PORTION]]
@@ -303,14 +299,14 @@ class Heard:
     """Held-out rows after a hearing, in the order of a state: the old trusted ones, then those that were fresh.
 
     ``features`` [rows, d] and ``marks`` are the new version's; ``anchor`` is the best version so far after its
-    promotion, ``anchor_marks`` are that one's.
+    promotion, ``anchor_marks`` are that one's; both [rows, 2], as the task keeps them.
     """
 
     rows: list[PageRow]
     features: torch.Tensor
-    marks: Marks
+    marks: np.ndarray
     anchor: str
-    anchor_marks: Marks
+    anchor_marks: np.ndarray
 
 
 def advance(
@@ -344,7 +340,7 @@ def advance(
         backbone=backbone,
         trusted=[heard.rows[index] for index in stay],
         trusted_features=to_raw(heard.features[torch.from_numpy(chosen)]) if stay else None,
-        trusted_marks=marks_to_raw(heard.marks.select(chosen), heard.anchor_marks.select(chosen)) if stay else None,
+        trusted_marks=marks_to_raw(heard.marks[chosen], heard.anchor_marks[chosen]) if stay else None,
         anchor=heard.anchor,
         known=to_raw(torch.from_numpy(known.reshape(-1))),
         statistics={} if statistics is None else statistics.to_raw(),

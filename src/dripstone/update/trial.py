@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import cast
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -12,6 +15,7 @@ from dripstone.checkout import checkout
 from dripstone.core.bits import to_raw
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
+from dripstone.core.records import MetricsPair
 from dripstone.curate.policy import parse_policy
 from dripstone.gate.judge import Judgement, judge
 from dripstone.store.ledger import PageRow
@@ -65,7 +69,7 @@ def hear_candidate(attempt: Attempt, candidate: Candidate, model: Model) -> Hear
     shared = features if alone else None
     return hear(
         attempt.champion,
-        contestant(model, candidate.task, rows, shared, state),
+        contestant(model, candidate.task.of(model), rows, shared, state),
         load_anchor(attempt.repository, attempt.champion, state, rows, features),
         state,
         rows,
@@ -75,7 +79,7 @@ def hear_candidate(attempt: Attempt, candidate: Candidate, model: Model) -> Hear
 
 def judge_candidate(attempt: Attempt, model: Model, hearing: Hearing) -> Judgement:
     """Ask the gate."""
-    return judge(
+    judgement = judge(
         hearing.answers,
         hearing.fresh,
         tested=attempt.start.book.tested,
@@ -85,6 +89,19 @@ def judge_candidate(attempt: Attempt, model: Model, hearing: Hearing) -> Judgeme
         contested=attempt.batch.contested,
         drifting=parse_policy(attempt.config.curate.policy).drift is not None,
     )
+    return replace(judgement, metrics=_with_errors(judgement.metrics, hearing)) if hearing.numbers else judgement
+
+
+def _with_errors(metrics: MetricsPair, hearing: Hearing) -> MetricsPair:
+    """The same measures, with the errors of the numbers that both gave."""
+    fresh = hearing.answers.select(np.arange(hearing.fresh))
+    sides = []
+    for side, kept in ((metrics.champion, hearing.champion_kept), (metrics.candidate, hearing.marked.kept)):
+        squares = np.square(kept[:, 1].astype(np.float64))
+        means = hearing.answers.mean(squares), fresh.mean(squares[: hearing.fresh])
+        roots = [None if mean is None or not kept[:, 0].all() else math.sqrt(mean) for mean in means]
+        sides.append(msgspec.structs.replace(side, rmse=roots[0], fresh_rmse=roots[1]))
+    return MetricsPair(*sides)
 
 
 def _latencies(attempt: Attempt, model: Model, hearing: Hearing) -> tuple[float, float] | None:
@@ -124,12 +141,11 @@ def conclude(
 def _heard(hearing: Hearing, state: TrainingState, new_best: str | None) -> Heard:
     """The hearing in the order of a state, old trusted rows first; ``new_best`` is the candidate where it is one."""
     order = np.concatenate([np.arange(hearing.fresh, len(hearing.rows)), np.arange(hearing.fresh)])
-    best = hearing.answers.best
-    mine = hearing.answers.candidate
+    mine = hearing.marked.kept
     return Heard(
         rows=[hearing.rows[index] for index in order],
         features=hearing.features[torch.from_numpy(order)] if len(hearing.rows) else hearing.features,
-        marks=mine.select(order),
+        marks=mine[order],
         anchor=new_best or state.anchor,
-        anchor_marks=(mine if new_best else best.marks).select(order),
+        anchor_marks=(mine if new_best else hearing.best_kept)[order],
     )

@@ -19,7 +19,11 @@ def command(project: str, file: str, version: str, format: str) -> None:
     learner = open_learner(project)
     result = learner.evaluate(file, learner.repository.resolve(version))
     metrics = result["metrics"]
-    slices = table(["slice", "accuracy"], [[name, f"{value:.4f}"] for name, value in metrics["by_slice"].items()])
+    by_slice = metrics.pop("by_slice")
+    first = next(iter(metrics))
+    slices = table(["slice", first], [[name, f"{value:.4f}"] for name, value in by_slice.items()])
+    measured = ", ".join(f"{name} {'-' if value is None else f'{value:.4f}'}" for name, value in metrics.items())
     rows = count(result["examples"], "row")
-    human = f"accuracy {metrics['accuracy']:.4f} on {rows}, version {short(result['version'])}\n\n{slices}"
+    human = f"{measured} on {rows}, version {short(result['version'])}\n\n{slices}"
+    metrics["by_slice"] = by_slice
     Output(format).data(result, human)

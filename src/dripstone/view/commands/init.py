@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dripstone.core.records import count
+from dripstone.core.records import Manifest, count
 from dripstone.view.options import format_option, parse_arguments, set_option
 from dripstone.view.output import Output, short
 
@@ -68,7 +68,13 @@ def command(
     manifest = learner.repository.manifest(entry.version)
     out.data(
         {"project": str(learner.project), "version": entry.version, "number": 1, "labels": manifest.labels},
-        f"version {short(entry.version)} of {learner.project} is live; it knows {count(len(manifest.labels), 'label')}",
+        f"version {short(entry.version)} of {learner.project} is live; it knows {_known(manifest)}",
     )
     folder_option = "" if learner.project == Path() else f" -C {shlex.quote(str(learner.project))}"
     out.note(f"next: dripstone{folder_option} update FILE")
+
+
+def _known(manifest: Manifest) -> str:
+    if manifest.task == "regression":
+        return "its number" if manifest.labels else "nothing yet"
+    return count(len(manifest.labels), "label")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dripstone.core.records import Update, count
+from dripstone.core.records import Metrics, Update, count
 from dripstone.view.options import format_option, open_learner, set_option
 from dripstone.view.output import Output, fields, plain, short, wrap
 from dripstone.view.progress import follow
@@ -105,12 +105,21 @@ def _measured(update: Update) -> dict[str, str]:
     fresh = (champion.fresh_accuracy, candidate.fresh_accuracy, count(update.evidence.rows, "fresh row"))
     every = (champion.accuracy, candidate.accuracy, f"{count(flips.rows, 'held-out row')}, used before")
     old, new, where = fresh if fresh[0] is not None else every
-    if old is not None and new is not None:
+    if candidate.rmse is not None:
+        values["error"] = f"{_error(champion)} -> {_error(candidate)}, root mean square, on {where}"
+    elif old is not None and new is not None:
         values["accuracy"] = f"{old:.4f} -> {new:.4f} on {where}"
+    if old is not None:
         values["flips"] = f"{flips.positive:,} for the better, {flips.negative:,} for the worse, of {flips.rows:,}"
     if update.intrusion:
         values["intrusion"] = f"new labels take {update.intrusion:.1%} of the trusted rows"
     return values
+
+
+def _error(metrics: Metrics) -> str:
+    """The error on fresh rows, or where there is none on all held-out ones; a dash for who gave no number."""
+    found = metrics.rmse if metrics.fresh_rmse is None else metrics.fresh_rmse
+    return "-" if found is None else f"{found:.4g}"
 
 
 def _warn(out: Output, update: Update) -> None:
