@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dripstone.core.examples import Example, is_held_out
+from dripstone.core.examples import Example, content_id, is_held_out
 from dripstone.core.tensors import RawTensor
 from dripstone.curate.noise import REASON, wrong_label_probabilities
 from dripstone.learner import Learner
@@ -115,3 +115,20 @@ def test_a_state_that_does_not_fit_is_rebuilt(tmp_path, what):
         file.unlink()
     learner.repository.write_state(damaged)
     assert Learner.open(learner.project).update(blobs(60, seed=1), gate="off").promoted
+
+
+def test_rows_of_doubtful_labels_do_not_wait_with_a_batch_that_proves_nothing(tmp_path):
+    learner = make(tmp_path, {"curate.policy": "screen+noise+replay:100"})
+    assert learner.update(blobs(100, 0, "abcdef")).promoted
+    rows = blobs(80, 1, "abcdef")
+    draw = np.random.default_rng(0)
+    wrong = draw.permutation(len(rows))[:48]
+    for place in wrong:
+        label = "abcdef".index(rows[place]["label"]) + int(draw.integers(1, 6))
+        rows[place] = {**rows[place], "label": "abcdef"[label % 6]}
+    update = learner.update(rows, settings={"gate.mode": "better"})
+    assert update.verdict == "undecided"
+    assert 30 < update.rejections[REASON] < 48  # of the others, most are held out, and no model is asked about those
+    waiting = {item.row.id for item in book_of(learner).pending}
+    assert len(waiting) > 300
+    assert not waiting & {content_id(np.array(rows[place]["inputs"], dtype=np.float32)) for place in wrong}

@@ -219,9 +219,11 @@ def dispute(batch: Batch, opinion: Opinion, state: TrainingState) -> None:
     active = _active(batch) | np.array([row.left_out is not None for row in batch.rows], dtype=bool)
     asked = active & opinion.known & opinion.familiar
     against = asked & ~opinion.agrees
-    if against.any() and (batch.disputed or batch.doubt > 0):
+    # Rows whose label is doubted are asked as well: left out this time, they would be learned by a later update.
+    beyond = batch.disputed or exceeds_chance(opinion.agrees[asked], *opinion.yardstick(asked))
+    if against.any() and (beyond or batch.doubt > 0):
         held_out = _held_out(batch)
-        reason = reasons.disputed(opinion.agrees[asked], beyond_chance=batch.disputed)
+        reason = reasons.disputed(opinion.agrees[asked], beyond_chance=beyond)
         _dispute(batch, against | (asked & held_out), reason)
     limit = heaviest(state.trusted) if state.trusted else np.inf
     heavy = active & np.array([row.example.weight > limit for row in batch.rows], dtype=bool)
