@@ -30,7 +30,7 @@ def test_updates_learn_a_law_and_say_how_well(tmp_path):
     assert second.metrics.candidate.fresh_rmse == pytest.approx(0.55, abs=0.15)
     assert second.metrics.champion.rmse is not None
     assert first.metrics.champion.rmse is None  # nobody had answered before
-    assert second.new_labels == []
+    assert first.new_labels == second.new_labels == []
     found = learner.evaluate(measured(500, seed=3))["metrics"]
     assert found["rmse"] == pytest.approx(0.55, abs=0.1)
     assert found["mae"] < found["rmse"]

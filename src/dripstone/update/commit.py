@@ -187,7 +187,9 @@ def _recently_live(repository: Repository, count: int) -> set[str]:
 
 
 def _new_labels(champion: Champion, candidate: Candidate | None) -> list[Label]:
-    return list(candidate.task.labels[len(champion.task.labels) :]) if candidate else []
+    if candidate is None or candidate.task.numbers:
+        return []
+    return list(candidate.task.labels[len(champion.task.labels) :])
 
 
 def _rejections(batch: Batch) -> dict[str, int]:

@@ -183,3 +183,18 @@ def moment(time: str) -> str:
     '2026-01-31 08:35:54'
     """
     return time[:19].replace("T", " ")
+
+
+def known(task: str, labels: int) -> str:
+    """What a version knows: how many labels, or a number.
+
+    Examples
+    --------
+    >>> known("classification", 3), known("regression", 1), known("regression", 0)
+    ('3 labels', 'a number', 'no number yet')
+    """
+    if task == "regression":
+        return "a number" if labels else "no number yet"
+    from dripstone.core.records import count
+
+    return count(labels, "label")

@@ -19,11 +19,10 @@ def command(project: str, file: str, version: str, format: str) -> None:
     learner = open_learner(project)
     result = learner.evaluate(file, learner.repository.resolve(version))
     metrics = result["metrics"]
-    by_slice = metrics.pop("by_slice")
-    first = next(iter(metrics))
-    slices = table(["slice", first], [[name, f"{value:.4f}"] for name, value in by_slice.items()])
-    measured = ", ".join(f"{name} {'-' if value is None else f'{value:.4f}'}" for name, value in metrics.items())
+    whole = {name: "-" if value is None else f"{value:.4f}" for name, value in metrics.items() if name != "by_slice"}
+    by_slice = [[name, f"{value:.4f}"] for name, value in metrics["by_slice"].items()]
+    slices = f"\n\n{table(['slice', next(iter(whole))], by_slice)}" if by_slice else ""
+    measured = ", ".join(f"{name} {value}" for name, value in whole.items())
     rows = count(result["examples"], "row")
-    human = f"{measured} on {rows}, version {short(result['version'])}\n\n{slices}"
-    metrics["by_slice"] = by_slice
+    human = f"{measured} on {rows}, version {short(result['version'])}{slices}"
     Output(format).data(result, human)

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from dripstone.core.records import Manifest, count
 from dripstone.view.options import format_option, parse_arguments, set_option
-from dripstone.view.output import Output, short
+from dripstone.view.output import Output, known, short
 
 
 @click.command("init")
@@ -66,15 +65,10 @@ def command(
     )
     entry = learner.repository.log.head()
     manifest = learner.repository.manifest(entry.version)
+    knows = known(manifest.task, len(manifest.labels))
     out.data(
         {"project": str(learner.project), "version": entry.version, "number": 1, "labels": manifest.labels},
-        f"version {short(entry.version)} of {learner.project} is live; it knows {_known(manifest)}",
+        f"version {short(entry.version)} of {learner.project} is live; it knows {knows}",
     )
     folder_option = "" if learner.project == Path() else f" -C {shlex.quote(str(learner.project))}"
     out.note(f"next: dripstone{folder_option} update FILE")
-
-
-def _known(manifest: Manifest) -> str:
-    if manifest.task == "regression":
-        return "its number" if manifest.labels else "nothing yet"
-    return count(len(manifest.labels), "label")

@@ -10,7 +10,7 @@ import click
 from dripstone.core.records import count
 from dripstone.view.commands.show import read_certificate, voucher
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, fields, moment, plain, short
+from dripstone.view.output import Output, fields, known, moment, plain, short
 
 if TYPE_CHECKING:
     from dripstone.core.records import LogEntry, Update
@@ -32,7 +32,7 @@ def _to_text(status: dict[str, Any]) -> str:
     needed, last = status["rows_needed"], status["last"]
     certificate = status["certificate"]
     values = {
-        "live": f"{short(status['version'])}, {count(status['labels'], 'label')}",
+        "live": f"{short(status['version'])}, {known(status['task'], status['labels'])}",
         "vouched for": plain(voucher(certificate)) if certificate else "nobody: a server would not take it",
         "best so far": short(status["anchor"]),
         "tested": f"{count(status['tested'], 'candidate')} for gain, alpha {status['alpha_spent']:.3g} of "
@@ -54,6 +54,7 @@ def read_status(repository: Repository, alpha: float, dripstone: str = "dripston
     ``alpha`` is what the store may spend over its life, ``dripstone`` how the next command begins.
     """
     head = repository.log.head()
+    manifest = repository.manifest(head.version)
     book = repository.read_book(head.book) if head.book else None
     pending = len(book.pending) if book else 0
     quarantined = sum(len(group.indices) for group in book.quarantined) if book else 0
@@ -71,7 +72,8 @@ def read_status(repository: Repository, alpha: float, dripstone: str = "dripston
         "tested": tested,
         "alpha": alpha,
         "alpha_spent": alpha * tested / (tested + 1),  # the sum of alpha/(k(k+1)) so far
-        "labels": len(repository.manifest(head.version).labels),
+        "task": manifest.task,
+        "labels": len(manifest.labels),
         "pending": pending,
         "quarantined": quarantined,
         "rows_needed": report.evidence.rows_needed if waiting and report is not None else None,
