@@ -101,11 +101,11 @@ def hear(
     mine, theirs = training_state.marks_of(state)
     kept, answered = _ask(champion.model, champion.task, champion_features, wanted, mine)
     _check_numbers(marked, answered)
-    rivals = [_rival(champion.task, task, kept, logits, wanted)]
+    rivals = [_rival(task, kept, logits, targets, champion.task, wanted)]
     best_kept = kept
     if anchor is not None:
         best_kept, _ = _ask(anchor.model, anchor.task, anchor.fresh, wanted, theirs)
-        rivals.append(_rival(anchor.task, task, best_kept, logits, wanted))
+        rivals.append(_rival(task, best_kept, logits, targets, anchor.task, wanted))
     answers = Answers(
         candidate=Marks(marked.right, marked.probability),
         confidence=marked.confidence,
@@ -181,15 +181,15 @@ def load_anchor(
     if state.anchor == champion.version:
         return None
     manifest = repository.manifest(state.anchor)
-    parent: nn.Module = champion.model  # type: ignore[assignment]
-    model = cast(Model, checkout(repository, state.anchor, (champion.version, parent)))
-    task = task_of(manifest.task, manifest.labels, model)
-    if champion.task.labels[: len(task.labels)] != task.labels:
+    if champion.task.labels[: len(manifest.labels)] != tuple(manifest.labels):
         raise StoreError(
             f"the anchor {state.anchor[:12]} of version {champion.version[:12]} has labels of another line",
             remedy="run 'dripstone verify'; 'dripstone promote' with a reason pins another anchor",
             kind="store.corrupt",
         )
+    parent: nn.Module = champion.model  # type: ignore[assignment]
+    model = cast(Model, checkout(repository, state.anchor, (champion.version, parent)))
+    task = task_of(manifest.task, manifest.labels, model)
     same = training_state.features_digest(manifest) == state.backbone
     fresh = champion_features if same else features_of(model, [row.example().inputs for row in rows])
     return Contestant(model, task, fresh, torch.empty(0, 0))
@@ -204,11 +204,18 @@ def _joined(fresh: torch.Tensor, trusted: torch.Tensor) -> torch.Tensor:
     return torch.cat([part for part in (fresh, trusted) if len(part)] or [fresh])
 
 
-def _rival(task: Task, judged: Task, kept: np.ndarray, logits: torch.Tensor, wanted: Sequence[Target | None]) -> Rival:
-    """A version that the candidate is held against; ``judged`` is the candidate's task, as it is judged."""
-    restricted = judged.mark(logits, judged.encode(wanted), classes=len(task.labels))
-    known = task.classes(task.encode(wanted)) >= 0
-    marks = Marks(*judged.marks(kept))
+def _rival(
+    task: Task,
+    kept: np.ndarray,
+    logits: torch.Tensor,
+    targets: np.ndarray,
+    rival: Task,
+    wanted: Sequence[Target | None],
+) -> Rival:
+    """A version that the candidate is held against, by its own task ``rival``; ``task`` is the candidate's."""
+    restricted = task.mark(logits, targets, classes=len(rival.labels))
+    known = rival.classes(rival.encode(wanted)) >= 0
+    marks = Marks(*task.marks(kept))
     return Rival(marks, Marks(restricted.right, restricted.probability), known)
 
 
