@@ -26,7 +26,7 @@ import torch
 from bench.report import header
 from dripstone.core.memory import room
 from dripstone.models.head import Head, RandomFourierFeatures
-from dripstone.train.features import head_logits
+from dripstone.train.features import outputs_of
 from dripstone.train.leave_one_out import CALIBRATION_ROWS, left_out_scores
 from dripstone.train.solve import solve
 from dripstone.train.statistics import add_rows, expand, no_rows, to_sums
@@ -108,7 +108,7 @@ def _pieces(rows: int, trusted: int, classes: int, columns: int, folder: Path) -
         ),
         Piece(
             "answers to trusted rows",
-            lambda: head_logits(SimpleNamespace(head=head), features[:trusted]),  # type: ignore[arg-type]
+            lambda: outputs_of(SimpleNamespace(head=head), features[:trusted]),  # type: ignore[arg-type]
             single=trusted * (expanding + 2.0 * columns * classes),
         ),
         Piece("state, hashed and written", lambda: _store(before.gram, folder), bytes=4 * size**2),

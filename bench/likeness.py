@@ -25,7 +25,7 @@ from dripstone.gate.new_labels import ALIKE, likeness
 from dripstone.models.head import PENALTY
 from dripstone.models.text import text_classifier
 from dripstone.train.closed_form import fit_head
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.train.statistics import add_rows, no_rows
 from dripstone.view.output import table
 
@@ -92,7 +92,7 @@ def champion_scores(
     model.head.fit(rows[0])
     model.head.grow(len(names))
     fit_head(model.head, add_rows(no_rows(), model.head, *rows), PENALTY, *rows)
-    return head_logits(model, features).numpy(), learned
+    return outputs_of(model, features).numpy(), learned
 
 
 def _alike(

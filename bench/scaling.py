@@ -30,7 +30,7 @@ from dripstone.models import mlp
 from dripstone.models.moments import Moments
 from dripstone.models.scaling import scale_of, varied
 from dripstone.train.closed_form import fit_head
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.train.hyperparameters import choose_hyperparameters
 from dripstone.train.statistics import add_rows, no_rows
 from dripstone.update import rescale
@@ -123,7 +123,7 @@ def accuracy(rows: np.ndarray, labels: np.ndarray, stage: int, rule: Callable[[M
     choose_hyperparameters(model.head, features, targets, weights)
     statistics = add_rows(no_rows(), model.head, features, targets, weights)
     fit_head(model.head, statistics, float(model.head.penalty), features, targets, weights)
-    answers = head_logits(model, features_of(model, list(rows[stage : stage + TRIED]))).argmax(1).numpy()
+    answers = outputs_of(model, features_of(model, list(rows[stage : stage + TRIED]))).argmax(1).numpy()
     return 100 * float((answers == labels[stage : stage + TRIED]).mean())
 
 

@@ -16,7 +16,7 @@ from bench.refresh.data import FULL, QUICK, Rows, concatenate, read_stream
 from dripstone.learner import Learner
 from dripstone.models.text import text_classifier
 from dripstone.tasks.classification import answers
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 
 MERGED = 3
 """Stages of ten classes that arrive together here."""
@@ -91,5 +91,5 @@ def _accuracy(learner: Learner, test: Rows, labels: tuple[str, ...]) -> float:
     champion = learner.champion()
     known = {label: place for place, label in enumerate(labels)}
     places = np.array([*(known[str(label)] for label in champion.task.labels), -1])
-    found = places[answers(head_logits(champion.model, features_of(champion.model, test.texts)))]
+    found = places[answers(outputs_of(champion.model, features_of(champion.model, test.texts)))]
     return float((found == test.targets).mean())

@@ -12,7 +12,7 @@ from bench.refresh.data import Stage, Stream
 from dripstone.learner import Learner
 from dripstone.models.text import text_classifier
 from dripstone.tasks.classification import answers
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 
 
 class Dripstone:
@@ -63,4 +63,4 @@ class Dripstone:
     def answer(self, texts: Sequence[str], known: int) -> np.ndarray:
         champion = self._learner.champion()
         places = np.array([*(self._places[str(label)] for label in champion.task.labels), -1])
-        return places[answers(head_logits(champion.model, features_of(champion.model, texts)))]
+        return places[answers(outputs_of(champion.model, features_of(champion.model, texts)))]

@@ -12,7 +12,6 @@ from dripstone.core.records import Manifest
 from dripstone.models.factory import build
 from dripstone.store.repository import Repository
 
-GROWING = {"head.weight", "head.bias"}
 LATE = {"head.penalty"}
 """Tensors that versions of early stores lack; the module's own value stands in."""
 
@@ -67,11 +66,11 @@ def _from_fork(repository: Repository, version: str, manifest: Manifest, old: Ma
 
 
 def _check_fit(version: str, manifest: Manifest, model: nn.Module) -> None:
-    """The head has a row for each label of the version; every other shape is the module's own."""
+    """The head has a row for each label of the version; every other shape is the module's own, or the version's."""
     made = {name: list(tensor.shape) for name, tensor in named_tensors(model).items()}
-    for name in GROWING & made.keys():
-        made[name][0] = len(manifest.labels)
     stored = manifest.tensors
+    for name in model.growing & made.keys() & stored.keys():  # type: ignore[operator]
+        made[name][0] = len(manifest.labels) if name.startswith("head.") else stored[name].shape[0]
     made = {name: shape for name, shape in made.items() if name in stored or name not in LATE}
     wrong = sorted(made.keys() ^ stored.keys()) or sorted(name for name in made if made[name] != stored[name].shape)
     if wrong:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
+import itertools
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from dripstone.comparison import compare_answers, compare_tensors
@@ -20,22 +18,21 @@ from dripstone.core.bits import to_raw
 from dripstone.core.config import FILE_NAME, Config, GateConfig, dump_config, load_config, short_settings
 from dripstone.core.errors import DataError, ModelError, RaceLostError, UsageError
 from dripstone.core.events import Event, Finished
-from dripstone.core.examples import Example, Label, label_of
+from dripstone.core.examples import Example, Inputs, Label
 from dripstone.core.fork import named_tensors
 from dripstone.core.records import LogEntry, Spec, Update, now
 from dripstone.curate.policy import Policy
-from dripstone.curate.screen import inputs_reason
-from dripstone.gate.slices import Partition, part_rows, slice_means
-from dripstone.models.classifier import Classifier
-from dripstone.models.factory import prepare
+from dripstone.measuring import WANTED, check_inputs, evaluate
+from dripstone.models.factory import Ready, prepare
+from dripstone.models.language_model import LanguageModel
 from dripstone.select.selection import Selection
 from dripstone.store.files import write_new
 from dripstone.store.repository import Repository
-from dripstone.stream.columns import record_excerpt, to_inputs
+from dripstone.stream.columns import to_inputs
 from dripstone.stream.portions import portions
 from dripstone.stream.source import Source, read
 from dripstone.tasks.kinds import KINDS
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import in_batches
 from dripstone.update import moves
 from dripstone.update.certify import certify_first
 from dripstone.update.champion import Champion, kept_labels, load_champion
@@ -80,7 +77,7 @@ class Learner:
         spec: Spec | None = None,
         labels: Sequence[Label] = (),
         input: str | Sequence[str] | None = None,
-        target: str = "label",
+        target: str | None = None,
         data: Source | None = None,
         holdout: Source | None = None,
         select: str | Selection | None = None,
@@ -98,14 +95,14 @@ class Learner:
         model : torch.nn.Module
             What a ready factory returns, or any module, with ``spec``.
         task : str
-            ``"classification"``, or ``"regression"`` where targets are numbers.
+            ``"classification"``; ``"regression"`` where targets are numbers; ``"causal_lm"`` where rows are texts.
         spec : Spec, optional
             ``ModelSpec("package.module:factory", kwargs)``, which rebuilds a module of your own.
         labels : sequence of str or int
             What the module's output layer knows already, in its order.
         input, target : str
-            Columns of the inputs and of the label or number; ``input`` is ``"text"`` for texts and ``"inputs"``
-            otherwise.
+            Columns of the inputs and of the label, number or reply; ``input`` is ``"text"`` for texts and ``"inputs"``
+            otherwise, ``target`` is ``"label"``, or none where texts are learned as a whole.
         data, holdout : source, optional
             Rows to train the first version on, and rows that are held out for ever.
         select, curate, optimizer, gate : str or object, optional
@@ -124,25 +121,21 @@ class Learner:
             raise UsageError(f"{folder} is a dripstone project already", remedy="open it, or name another folder")
         if task not in KINDS:
             raise UsageError(f"there is no task {task!r}", remedy=f"use {' or '.join(map(repr, KINDS))}")
-        if labels and KINDS[task].numbers:
-            raise UsageError(
-                f"an output layer that the model comes with is kept for labels, and {task} has none",
-                remedy="leave labels= out: the output layer is learned anew from the first rows",
-                kind="usage.labels",
-            )
-        classifier = prepare(model, spec, len(labels))
-        _check_labels(classifier, labels)
-        column = input if input is not None else classifier.preprocess.default_column
+        ready = prepare(model, spec, len(labels))
+        _check_task(task, ready, labels)
+        _check_labels(ready, labels)
+        column = input if input is not None else ready.preprocess.default_column
         columns = column if isinstance(column, str) else list(column)
+        column = target if target is not None else "" if KINDS[task].texts else "label"
         chosen = {"task.kind": task, "task.metric": KINDS[task].metrics[0], "task.input": columns}
-        chosen |= {"task.target": target, "model.factory": classifier.spec.factory}
+        chosen |= {"task.target": column, "model.factory": ready.spec.factory, **KINDS[task].settings}
         short = short_settings(select=select, curate=curate, optimizer=optimizer, gate=gate)
-        config = Config().override({**chosen, "model.args": classifier.spec.kwargs, **short, **(settings or {})})
+        config = Config().override({**chosen, "model.args": ready.spec.kwargs, **short, **(settings or {})})
         if holdout is not None and data is None:
             raise UsageError("holdout rows alone train nothing", remedy="give data as well", kind="usage.holdout")
         rows = list(read(data, config.task)) if data is not None else None
         held_out = list(read(holdout, config.task)) if holdout is not None else []
-        _make_project(folder, config, classifier, labels, rows, held_out)
+        _make_project(folder, config, ready, labels, rows, held_out)
         return cls.open(folder)
 
     @classmethod
@@ -262,10 +255,11 @@ class Learner:
         """
         champion = self.champion(version)
         if not champion.task.labels:
-            what = "number" if champion.task.numbers else "label"
-            raise UsageError(f"the live version knows no {what} yet", remedy="update it with labelled rows first")
+            what = WANTED[champion.task.kind][1]
+            raise UsageError(f"the live version knows no {what} yet", remedy="update it with rows first")
         rows = [_to_row(value, number) for number, value in enumerate(inputs, start=1)]
-        return champion.task.predictions(_logits(champion, rows))
+        check_inputs(champion, rows)
+        return _predict(champion, [row.inputs for row in rows])
 
     def evaluate(self, source: Source, version: str | None = None) -> dict[str, Any]:
         """Measure a version on labelled rows; a label that it does not know counts as wrong.
@@ -285,18 +279,7 @@ class Learner:
         """
         champion = self.champion(version)
         rows = list(read(source, self.config.task))
-        _check_targets(rows, numbers=champion.task.numbers)
-        marked = champion.task.mark(_logits(champion, rows), champion.task.encode([row.target for row in rows]))
-        parted = [
-            part_rows("class", [label_of(row.target) for row in rows]),
-            part_rows("slice", [row.slice for row in rows]),
-        ]
-        if champion.task.numbers:
-            metrics = _errors(champion, marked.kept[:, 1], np.array([row.target for row in rows]), parted)
-        else:
-            accuracy = float(marked.right.mean()) if rows else None
-            metrics = {"accuracy": accuracy, "by_slice": slice_means(marked.right, None, parted)}
-        return {"version": champion.version, "examples": len(rows), "metrics": metrics}
+        return {"version": champion.version, "examples": len(rows), "metrics": evaluate(champion, rows)}
 
     def revert(self, version: str | None = None) -> LogEntry:
         """Make a version live again; without one, the version that was live before, so that twice comes back."""
@@ -330,12 +313,29 @@ class Learner:
         return list(self.repository.log.entries())
 
 
-def _check_labels(classifier: Classifier, labels: Sequence[Label]) -> None:
-    kept = kept_labels(classifier.spec)
-    if not len(labels) == kept == len(classifier.head.bias):
+def _check_task(task: str, model: Ready, labels: Sequence[Label]) -> None:
+    """The task is one that this model can learn."""
+    if labels and (KINDS[task].numbers or KINDS[task].texts):
+        raise UsageError(
+            f"an output layer that the model comes with is kept for labels, and {task} has none",
+            remedy="leave labels= out",
+            kind="usage.labels",
+        )
+    if isinstance(model, LanguageModel) != KINDS[task].texts:
+        texts = "causal_lm" if isinstance(model, LanguageModel) else "classification or regression"
+        raise UsageError(
+            f"{model.spec.factory} makes no model for the task {task!r}",
+            remedy=f"use it for {texts}",
+            kind="usage.task",
+        )
+
+
+def _check_labels(model: Ready, labels: Sequence[Label]) -> None:
+    kept, rows = kept_labels(model.spec), 0 if isinstance(model, LanguageModel) else len(model.head.bias)
+    if not len(labels) == kept == rows:
         raise ModelError(
-            f"{classifier.spec.factory} makes a model whose output layer came with {kept} labels and has "
-            f"{len(classifier.head.bias)} rows, for {len(labels)} given labels",
+            f"{model.spec.factory} makes a model whose output layer came with {kept} labels and has "
+            f"{rows} rows, for {len(labels)} given labels",
             remedy="give labels= with a module of your own only, one for each row of its output layer",
             kind="model.labels",
         )
@@ -345,35 +345,10 @@ def _check_labels(classifier: Classifier, labels: Sequence[Label]) -> None:
         raise UsageError(problem, remedy="give different strings or different integers", kind="usage.labels")
 
 
-def _check_targets(rows: Sequence[Example], *, numbers: bool) -> None:
-    what, remedy = ("number", "a finite number") if numbers else ("label", "a string or an integer")
-    for row in rows:
-        plain = type(row.target) in ((float,) if numbers else (str, int))
-        if not plain or (isinstance(row.target, float) and not math.isfinite(row.target)):
-            raise DataError(
-                f"{row.origin}: {record_excerpt(row.target)} is no {what} to measure by",
-                remedy=f"give every row {remedy}",
-                kind="data.label",
-            )
-
-
-def _errors(champion: Champion, errors: np.ndarray, targets: np.ndarray, parted: Sequence[Partition]) -> dict[str, Any]:
-    if not champion.task.labels:
-        raise UsageError("the version has learned no number yet", remedy="update it with rows first")
-    squares = np.square(errors.astype(np.float64))
-    spread = float(np.square(targets - targets.mean()).sum())
-    return {
-        "rmse": math.sqrt(squares.mean()),
-        "mae": float(np.abs(errors).mean()),
-        "r2": 1 - float(squares.sum()) / spread if spread else None,
-        "by_slice": {name: math.sqrt(mean) for name, mean in slice_means(squares, None, parted).items()},
-    }
-
-
 def _make_project(
     folder: Path,
     config: Config,
-    classifier: Classifier,
+    model: Ready,
     labels: Sequence[Label],
     rows: list[Example] | None,
     held_out: list[Example],
@@ -387,7 +362,7 @@ def _make_project(
     draft = store.parent / f".dripstone-{secrets.token_hex(8)}"
     ours = draft
     try:
-        _first_version(Repository.create(draft), config, classifier, labels, rows, held_out)
+        _first_version(Repository.create(draft), config, model, labels, rows, held_out)
         draft.rename(store)
         ours = store
         write_new(settings, text)
@@ -406,21 +381,21 @@ def _make_project(
 def _first_version(
     repository: Repository,
     config: Config,
-    classifier: Classifier,
+    model: Ready,
     labels: Sequence[Label],
     rows: list[Example] | None,
     held_out: list[Example],
 ) -> None:
     """Store the untrained model, train it where there are rows, and write the first log entry."""
     root = repository.write_version(
-        spec=classifier.spec,
-        assets=classifier.assets,
+        spec=model.spec,
+        assets=model.assets,
         task=config.task.kind,
         labels=list(labels),
         parent=None,
         selection="none",
         data="",
-        tensors={name: to_raw(tensor) for name, tensor in named_tensors(classifier).items()},
+        tensors={name: to_raw(tensor) for name, tensor in named_tensors(model).items()},
     )
     if rows is None:
         certificate = certify_first(repository, root.version, "a new project", now())
@@ -450,10 +425,10 @@ def _to_row(value: Any, number: int) -> Example:
     return Example(id="", inputs=inputs, origin=f"input {number}")
 
 
-def _logits(champion: Champion, rows: Sequence[Example]) -> torch.Tensor:
-    """[rows, classes]; a row that the model cannot take is named."""
-    preprocess = champion.model.preprocess
-    for row in rows:
-        if reason := inputs_reason(row.inputs, preprocess.kind, preprocess.accepted):
-            raise DataError(f"{row.origin}: {reason}", remedy="mend or remove that row", kind="data.value")
-    return head_logits(champion.model, features_of(champion.model, [row.inputs for row in rows]))
+def _predict(champion: Champion, inputs: Sequence[Inputs]) -> list[dict[str, Any]]:
+    """Answers in the rows' own order; texts of like length are asked together."""
+    batches = in_batches(inputs)
+    answers = [champion.task.predict(champion.model, [inputs[place] for place in part.tolist()]) for part in batches]
+    places = [place for part in batches for place in part.tolist()]
+    by_place = dict(zip(places, itertools.chain.from_iterable(answers), strict=True))
+    return [by_place[place] for place in range(len(inputs))]

@@ -26,7 +26,7 @@ from dripstone.select.selection import RIDGE
 from dripstone.store.ledger import PageRow
 from dripstone.store.state import TrainingState
 from dripstone.stream.columns import to_inputs
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.train.statistics import Statistics, add_rows, no_rows, read_statistics, to_sums
 from dripstone.update.batch import KNOWN, PENDING, REPEATS
 from dripstone.update.lineage import ancestors, page_rows, read_rows
@@ -205,7 +205,7 @@ def forget_states(learner: Learner) -> None:
 def answers(learner: Learner, kind: str) -> torch.Tensor:
     model = learner.champion().model
     inputs = [to_inputs(row["inputs"], "") for row in MAKERS[kind](10, 77, "abc")]
-    return head_logits(model, features_of(model, inputs))
+    return outputs_of(model, features_of(model, inputs))
 
 
 def page_of(learner: Learner, update: Update) -> list[PageRow]:

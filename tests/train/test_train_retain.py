@@ -14,7 +14,7 @@ from dripstone.models.classifier import Classifier
 from dripstone.train.derpp import DarkExperienceReplay
 from dripstone.train.distillation import Distillation
 from dripstone.train.ewc import ElasticWeightConsolidation
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.train.l2 import L2Penalty
 from dripstone.train.retain import make_terms
 from dripstone.train.rows import Rows
@@ -55,7 +55,7 @@ def stage(parent: Classifier, weights: list[float] | None = None, new: int = 3, 
         weights=given,
         replayed=replayed,
         known=known,
-        champion_logits=head_logits(parent, features_of(parent, inputs(count))),
+        champion_logits=outputs_of(parent, features_of(parent, inputs(count))),
     )
 
 

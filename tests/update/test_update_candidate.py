@@ -11,10 +11,12 @@ from dripstone.core.examples import Example
 from dripstone.models import mlp
 from dripstone.models.factory import ModelSpec
 from dripstone.tasks.classification import answers
-from dripstone.train.features import head_logits
+from dripstone.train.features import outputs_of
 from dripstone.update.batch import Batch, BatchRow
-from dripstone.update.candidate import choose_selection, encode_batch, make_lesson, train_candidate
+from dripstone.update.candidate import train_candidate
 from dripstone.update.ladder import backbone_names
+from dripstone.update.lesson import encode_batch, make_lesson
+from dripstone.update.selecting import choose_selection
 from learner_samples import blobs, make, own_net, trained
 
 
@@ -120,5 +122,5 @@ def test_the_default_of_head_depends_on_where_the_labels_come_from(tmp_path):
 
 def test_no_rows_have_no_answers(tmp_path):
     champion = trained(tmp_path).champion()
-    assert head_logits(champion.model, torch.empty(0, 0)).shape == (0, 2)
-    assert (answers(head_logits(champion.model, torch.ones(3, 2)), classes=0) == -1).all()
+    assert outputs_of(champion.model, torch.empty(0, 0)).shape == (0, 2)
+    assert (answers(outputs_of(champion.model, torch.ones(3, 2)), classes=0) == -1).all()

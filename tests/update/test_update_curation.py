@@ -25,9 +25,9 @@ from dripstone.train.out_of_fold import out_of_fold_scores
 from dripstone.update import curation
 from dripstone.update.batch import Batch, assemble
 from dripstone.update.bookkeeping import settle
-from dripstone.update.candidate import encode_batch
 from dripstone.update.curation import FEWEST, curate, leave_out_duplicates
 from dripstone.update.known import known_rows
+from dripstone.update.lesson import encode_batch
 from dripstone.update.memory import Memory, advance_memory, as_fields
 from learner_samples import blobs, make, trained
 
@@ -463,7 +463,7 @@ def test_policies_act_in_the_order_in_which_they_are_written(knowing):
 
 def test_features_that_are_no_numbers_are_not_asked(knowing, monkeypatch):
     batch = join(examples(wrong(blobs(50, seed=1))[0]))
-    monkeypatch.setattr("dripstone.update.candidate.Encoding.of", lambda *_: torch.full((10, 2), torch.nan))
+    monkeypatch.setattr("dripstone.update.lesson.Encoding.of", lambda *_: torch.full((10, 2), torch.nan))
     monkeypatch.setattr("dripstone.models.head.RandomFourierFeatures.fit", lambda *_: None)
     _, factors = curated(knowing, batch, "screen+noise:weigh")
     assert (left_out(batch), set(factors)) == (set(), {1.0})

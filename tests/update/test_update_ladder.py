@@ -15,9 +15,9 @@ from dripstone.models.factory import ModelSpec
 from dripstone.train.features import features_of
 from dripstone.train.solve import solve
 from dripstone.train.statistics import add_rows, no_rows
-from dripstone.update import candidate, ladder
-from dripstone.update.candidate import choose_selection
+from dripstone.update import ladder, lesson
 from dripstone.update.ladder import FIRST_ROWS, MANY_LABELS, _wins, evenly
+from dripstone.update.selecting import choose_selection
 from dripstone.update.training_state import load_state
 from learner_samples import blobs, live_rows, make, own_net
 
@@ -167,7 +167,7 @@ def crowd(labels, count, seed):
 def test_features_that_nobody_needs_are_not_computed(tmp_path, monkeypatch, wins):
     """Many first labels: the first pass ends below the blocks that will move, and what it left out comes later."""
     passes = []
-    monkeypatch.setattr(candidate, "encode_and_record", lambda *given: passes.append(given))
+    monkeypatch.setattr(lesson, "encode_and_record", lambda *given: passes.append(given))
     if not wins:
         monkeypatch.setattr(ladder, "_wins", lambda gains, by: False)
     learner = make(tmp_path, FAST, model=mlp(inputs=10, hidden=[32, 32, 32], random_features=64))

@@ -222,3 +222,17 @@ def test_a_book_that_points_beyond_its_page_is_refused(tmp_path):
         with pytest.raises(StoreError) as caught:
             admit(learner.repository, [(head.page, index)])
         assert caught.value.kind == "store.corrupt"
+
+
+def test_a_waiting_correction_goes_where_the_version_that_comes_back_says_the_same(tmp_path):
+    learner = make(tmp_path)
+    rows = blobs(40, seed=1)
+    first = learner.update(rows, gate="off")
+    wrong = relabelled(rows[:6])
+    learner.update(wrong, gate="off")
+    assert learner.update(rows[:6], gate="better").verdict == "undecided"
+    assert len(book_of(learner).pending) == 6
+
+    learner.promote(first.version, "the labels were right")
+
+    assert book_of(learner).pending == []

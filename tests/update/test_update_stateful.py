@@ -93,8 +93,8 @@ class LearnerMachine(RuleBasedStateMachine):
         version = data.draw(st.sampled_from(sorted(self.candidates - {self.live})))
         self.learner.promote(version, "by hand")
         self.history.append(version)
-        learned = {row.id for role in ("train", "held_out") for row in live_rows(self.learner, role)}
-        assert not learned & {item.row.id for item in book_of(self.learner).pending}
+        learned = {(row.id, row.target) for role in ("train", "held_out") for row in live_rows(self.learner, role)}
+        assert not learned & {(item.row.id, item.row.target) for item in book_of(self.learner).pending}
 
     @rule(share=st.integers(1, 3))
     @precondition(lambda self: quarantined(self.learner))

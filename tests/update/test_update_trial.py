@@ -6,7 +6,7 @@ import torch
 from dripstone.core.bits import from_raw
 from dripstone.core.fork import named_tensors
 from dripstone.models import mlp
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.update import flow, trial
 from dripstone.update.training_state import marks_of
 from dripstone.update.trial import store_candidate
@@ -82,7 +82,7 @@ def test_marks_that_were_kept_are_those_of_the_version(tmp_path):
         champion = learner.champion()
         features = features_of(champion.model, [row.example().inputs for row in state.trusted])
         targets = champion.task.encode([row.target for row in state.trusted])
-        again = champion.task.mark(head_logits(champion.model, features), targets).kept
+        again = champion.task.mark(outputs_of(champion.model, features), targets).kept
         assert (kept[:, 0] == again[:, 0]).all()
         np.testing.assert_allclose(kept[:, 1], again[:, 1], atol=1e-5)
 

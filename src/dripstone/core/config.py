@@ -49,12 +49,13 @@ class TaskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an example means.
 
     kind : the task. metric : what the gate judges by, ``accuracy`` or ``log_loss`` of labels, ``squared_error`` of
-    numbers. input : column or columns of the inputs (several make a vector). target : column of the label or number.
-    id, slice, weight, time : optional columns.
+    numbers, ``token_loss`` of texts. input : column or columns of the inputs (several make a vector). target : column
+    of the label, the number or the reply; empty where texts are learned as a whole. id, slice, weight, time : optional
+    columns.
     """
 
-    kind: Literal["classification", "regression"] = "classification"
-    metric: Literal["accuracy", "log_loss", "squared_error"] = "accuracy"
+    kind: Literal["classification", "regression", "causal_lm"] = "classification"
+    metric: Literal["accuracy", "log_loss", "squared_error", "token_loss"] = "accuracy"
     input: str | Annotated[list[str], msgspec.Meta(min_length=1)] = "inputs"
     target: str = "label"
     id: str | None = None

@@ -8,14 +8,40 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
+
+class Reply(msgspec.Struct, frozen=True):
+    """A text that should follow the inputs: the target of a row that a language model learns, and no label.
+
+    Examples
+    --------
+    >>> label_of(Reply("yes")) is None
+    True
+    """
+
+    text: str
+
+
 Label = str | int
-Target = str | int | float
-"""What a row should be answered with: a label, or where the task is regression a number, always a float."""
+Target = str | int | float | Reply
+"""What a row should be answered with: a label; where the task is regression a number, always a float; or a text."""
 
 Inputs = str | np.ndarray
+
+
+class Exchange(NamedTuple):
+    """A prompt and the reply to it, as a language model reads them."""
+
+    prompt: str
+    reply: str
+
+
+Content = Inputs | Exchange
+"""What a model reads of a row: its inputs, and where the target is a text that as well."""
 
 _NOT_WORD = re.compile(r"[\W_]+")
 
@@ -30,8 +56,9 @@ class Example:
         Identity of the row. The same id with another target is a correction.
     inputs : str or numpy.ndarray
         A text, or a float32 array of any shape.
-    target : str or int or float or None
-        The label, or a number as a float; None for a row that only asks for a prediction.
+    target : str or int or float or Reply or None
+        The label, a number as a float, or a text; None for a row that only asks for a prediction, and for a text that
+        a language model learns as a whole.
     weight : float
         Relative weight in training, finite and not negative.
     time : str or None
@@ -64,16 +91,21 @@ class Example:
         """What the row counts in training: the user's weight, and what curation made of it."""
         return self.weight * self.factor
 
+    @property
+    def content(self) -> Content:
+        """What a model reads of the row."""
+        return Exchange(str(self.inputs), self.target.text) if isinstance(self.target, Reply) else self.inputs
+
 
 def label_of(target: Target | None) -> Label | None:
-    """The label by which rows are parted, counted and kept; None for a number, and for no target.
+    """The label by which rows are parted, counted and kept; None for a number or a text, and for no target.
 
     Examples
     --------
     >>> label_of("greet"), label_of(3), label_of(3.0)
     ('greet', 3, None)
     """
-    return None if isinstance(target, float) else target
+    return None if isinstance(target, float | Reply) else target
 
 
 def labels_of(targets: Iterable[Target | None]) -> list[Label]:
@@ -81,7 +113,18 @@ def labels_of(targets: Iterable[Target | None]) -> list[Label]:
     return [label for target in targets if (label := label_of(target)) is not None]
 
 
-def content_id(inputs: Inputs, number: float | None = None) -> str:
+def text_length(content: str | Exchange) -> int:
+    """Characters of a text, or of an exchange.
+
+    Examples
+    --------
+    >>> text_length("abc"), text_length(Exchange("1 + 1", "2"))
+    (3, 6)
+    """
+    return len(content) if isinstance(content, str) else len(content.prompt) + len(content.reply)
+
+
+def content_id(inputs: Content, number: float | None = None) -> str:
     """Hash of the exact inputs: the default id of a row, 32 hexadecimal digits.
 
     Where a row's target is a ``number``, it is hashed, too: two measurements of one thing are two rows, where a second
@@ -90,7 +133,9 @@ def content_id(inputs: Inputs, number: float | None = None) -> str:
     digest = hashlib.sha256()
     if number is not None:
         digest.update(b"number\0" + float(number).hex().encode() + b"\0")
-    if isinstance(inputs, str):
+    if isinstance(inputs, Exchange):
+        digest.update(b"exchange\0" + f"{len(inputs.prompt)}\0{''.join(inputs)}".encode("utf-8", "surrogatepass"))
+    elif isinstance(inputs, str):
         digest.update(b"text\0" + inputs.encode("utf-8", "surrogatepass"))
     else:
         array = np.ascontiguousarray(inputs, dtype="<f4")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from dripstone.core.examples import Inputs, Label
+from dripstone.core.examples import Content, Inputs, Label
 from dripstone.core.marked import Marked
 from dripstone.core.records import Spec
 
@@ -65,6 +65,8 @@ class Task(Protocol):
     kind: ClassVar[str]  # as stores and dripstone.toml name it
     metrics: ClassVar[tuple[str, ...]]  # that the gate can judge by, the usual one first
     numbers: ClassVar[bool]  # whether targets are numbers, so that rows have no labels
+    settings: ClassVar[Mapping[str, Any]]  # what a new project has other than by default
+    texts: ClassVar[bool]  # whether rows are texts that the model learns to write, so that they have no labels either
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -103,16 +105,20 @@ class Task(Protocol):
         """``right`` and ``probability`` again, of what was kept."""
         ...
 
-    def predictions(self, outputs: torch.Tensor) -> list[dict[str, Any]]:
+    def predict(self, model: Any, inputs: Sequence[Inputs]) -> list[dict[str, Any]]:
         """What a user reads of each row: ``prediction`` and ``scores``."""
         ...
 
     def answers(self, outputs: torch.Tensor) -> list[Any]:
-        """The prediction of each row alone, None where there is none."""
+        """By what two versions are told apart on a row: a label, a number or a loss; None where there is none."""
         ...
 
     def same(self, one: Any, other: Any) -> bool:
-        """Whether two predictions are as good as one."""
+        """Whether two answers are as good as one."""
+        ...
+
+    def better(self, one: Any, other: Any, target: Any) -> bool:
+        """Whether one answer is nearer to the target than the other."""
         ...
 
 
@@ -130,25 +136,55 @@ Change = Callable[[Sequence[Inputs], np.random.Generator], list[Inputs]]
 """Augmentation: what the loop sees of a batch's rows this time."""
 
 
+class TextModel(Protocol):
+    """What the loop asks of a language model besides."""
+
+    def windows(self, groups: Sequence[Sequence[Content]]) -> list[tuple[list[Any], torch.Tensor]]:
+        """Groups of texts packed into windows, as ``collate`` takes them, and the token that follows each of theirs."""
+        ...
+
+
 class Model(Protocol):
-    """A module in three parts: preprocessing, a backbone that yields features, a head that yields scores."""
+    """A module in three parts: preprocessing, a backbone that yields features, a head that yields scores.
+
+    What is kept of a row, to judge it by, is what ``read`` makes of it: of rows with labels or numbers their features,
+    of texts how likely they are.
+    """
 
     spec: Spec
     assets: dict[str, bytes]
     preprocess: Any  # a Preprocess that is also a module
     backbone: nn.Module
-    head: Any  # a Head that is also a module
+    head: Any  # a Head that is also a module, or the output layer of a language model
+    growing: frozenset[str]  # tensors whose first dimension a version sets
 
-    def fit(self, inputs: Sequence[Inputs]) -> None:
-        """Learn the preprocessing (scaling) from the first stage's rows; later calls do nothing."""
+    def fit(self, inputs: Sequence[Any]) -> None:
+        """Learn the preprocessing (scaling, tokens) from the first stage's rows; later calls do nothing."""
         ...
 
-    def collate(self, inputs: Sequence[Inputs]) -> dict[str, torch.Tensor] | torch.Tensor:
-        """Preprocess rows into what ``backbone`` takes."""
+    def collate(self, inputs: Sequence[Any]) -> dict[str, torch.Tensor] | torch.Tensor:
+        """Preprocess rows, or windows of texts, into what ``backbone`` takes."""
+        ...
+
+    @property
+    def reads(self) -> int:
+        """How many numbers are kept of a row."""
+        ...
+
+    def grow(self, labels: int) -> None:
+        """Make room for so many labels."""
         ...
 
     def features(self, batch: dict[str, torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """[rows, features]."""
+        ...
+
+    def read(self, contents: Sequence[Content]) -> torch.Tensor:
+        """[rows, reads]: what is kept of rows."""
+        ...
+
+    def outputs(self, read: torch.Tensor) -> torch.Tensor:
+        """[rows, outputs]: what the task marks, of what was kept."""
         ...
 
     def forward(self, batch: dict[str, torch.Tensor] | torch.Tensor) -> torch.Tensor:

@@ -124,7 +124,8 @@ class Metrics(msgspec.Struct, frozen=True):
 
     ``fresh_accuracy`` is that on fresh rows alone: trusted rows have chosen the champion, which flatters it there.
     Of numbers, ``accuracy`` is the share of answers within two usual errors of the live version, ``rmse`` the root mean
-    square error and ``fresh_rmse`` that on fresh rows, in the target's unit.
+    square error and ``fresh_rmse`` that on fresh rows, in the target's unit. Of texts, ``perplexity`` is that of a
+    token, each text counting the same, ``fresh_perplexity`` that of fresh ones, and ``by_slice`` has perplexities.
     ``score`` is the mean of the metric that the gate judges by, as a gain (1 is perfect), ``calibration_error`` the
     expected calibration error, ``latency_ms`` the milliseconds that one row takes.
     """
@@ -137,6 +138,8 @@ class Metrics(msgspec.Struct, frozen=True):
     latency_ms: float | None = None
     rmse: float | None = None
     fresh_rmse: float | None = None
+    perplexity: float | None = None
+    fresh_perplexity: float | None = None
 
 
 class MetricsPair(msgspec.Struct, frozen=True):

@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from dripstone.core.examples import Example, Inputs, Label
+from dripstone.core.examples import Example, Inputs, Label, Reply
 from dripstone.core.records import Schema
 from dripstone.curate.schema import oddity
 
@@ -24,6 +24,9 @@ UNREADABLE = 0.1
 """Share of a text's characters that may be control characters, or stand for bytes that could not be read."""
 
 _UNREADABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
+
+
+Targets = Literal["labels", "numbers", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def screen(
     labels: Collection[Label] = (),
     schema: Schema | None = None,
     known: bool = False,
-    numbers: bool = False,
+    targets: Targets = "labels",
 ) -> Screened:
     """Part the rows that a model can learn from, from those that it cannot.
 
@@ -90,8 +93,8 @@ def screen(
         Bounds of what may come.
     known : bool
         Reject rows of other labels than these, if there are any.
-    numbers : bool
-        Targets are numbers; there are no labels.
+    targets : str
+        What targets are. Texts may come without one: then the row is learned as a whole.
 
     Examples
     --------
@@ -106,14 +109,14 @@ def screen(
         reason = (
             inputs_reason(example.inputs, kind, shapes)
             or _oddity(example.inputs, schema)
-            or (_number_reason(example) if numbers else _label_reason(example, label_type))
+            or _target_reason(example, targets, label_type)
             or _unknown_reason(example, allowed)
             or _weight_reason(example)
         )
         if reason:
             result.rejected.append((example, reason))
             continue
-        label_type = label_type or (None if numbers else _label_type(example.target))
+        label_type = label_type or (_label_type(example.target) if targets == "labels" else None)
         if not shapes and not isinstance(example.inputs, str):
             shapes = [example.inputs.shape]
         result.kept.append(example)
@@ -158,6 +161,25 @@ def _encodable(text: str) -> bool:
 
 def _label_type(label: object) -> type:
     return str if isinstance(label, str) else int
+
+
+def _target_reason(example: Example, targets: str, label_type: type | None) -> str | None:
+    if targets == "numbers":
+        return _number_reason(example)
+    return _reply_reason(example) if targets == "texts" else _label_reason(example, label_type)
+
+
+def _reply_reason(example: Example) -> str | None:
+    target = example.target
+    if target is None:
+        return None
+    if not isinstance(target, Reply):
+        return f"the reply is of type {type(target).__name__}, not a text"
+    if not target.text.strip():
+        return "the reply is empty"
+    if len(target.text) > MAX_TEXT or not _encodable(target.text):
+        return f"the reply is longer than {MAX_TEXT:,} characters or not text"
+    return None
 
 
 def _label_reason(example: Example, label_type: type | None) -> str | None:

@@ -15,8 +15,12 @@ from dripstone.gate.anchor import is_new_best
 from dripstone.gate.answers import Answers, Marks
 from dripstone.gate.evidence import gain_evidence
 from dripstone.gate.harm import Comparison, find_harm
-from dripstone.gate.limits import calibration_error, count_flips, exceeded
+from dripstone.gate.limits import calibration_error, count_changes, count_flips, exceeded
+from dripstone.gate.metrics import TOKEN_LOSS
 from dripstone.gate.slices import slice_means
+
+LARGEST_LOSS = 87.0
+"""Nats a token, beyond which a probability has no float32, and a perplexity says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def judge(
     config : GateConfig
         Mode, alpha, margin, minimum of rows, limits.
     metric : str
-        ``"accuracy"``, ``"log_loss"`` or ``"squared_error"``.
+        ``"accuracy"``, ``"log_loss"``, ``"squared_error"`` or ``"token_loss"``.
     latency_ms : tuple of float, optional
         Milliseconds that a row takes the champion and the candidate, where a limit asks for it.
     contested : bool
@@ -92,7 +96,7 @@ def judge(
     rows = np.arange(len(answers))
     news, trusted = answers.select(rows[:fresh]), answers.select(rows[fresh:])
     harm = _harm(trusted, config, metric)
-    flips = count_flips(answers.champion.marks.right, answers.candidate.right)
+    flips = _flips(answers, metric)
     metrics = _metrics(answers, news, metric, latency_ms)
     broken = exceeded(config.limits, flips, metrics)
     evidence = gain_evidence(news.gains(metric), config.alpha, tested, config.holdout, news.weights)
@@ -168,7 +172,13 @@ def _no_loss(
     lately = news.mean(news.gains(metric)) if drifting else None
     if lately is None or lately <= 0:
         return None
-    return reasons.no_loss(count_flips(news.champion.marks.right, news.candidate.right), trusted, lately=True)
+    return reasons.no_loss(_flips(news, metric), trusted, lately=True)
+
+
+def _flips(answers: Answers, metric: str) -> Flips:
+    if metric == TOKEN_LOSS:
+        return count_changes(answers.gains(metric))
+    return count_flips(answers.champion.marks.right, answers.candidate.right)
 
 
 def _with_missing(evidence: Evidence, counting: int, config: GateConfig) -> Evidence:
@@ -187,24 +197,39 @@ def _is_best(answers: Answers, metric: str) -> bool:
 
 def _metrics(answers: Answers, fresh: Answers, metric: str, latency_ms: tuple[float, float] | None) -> MetricsPair:
     old, new = latency_ms or (None, None)
-    champion = _measure(answers, answers.champion.marks, metric)
-    candidate = _measure(answers, answers.candidate, metric)
+    measure = _measure_texts if metric == TOKEN_LOSS else _measure
+    champion = measure(answers, answers.champion.marks, fresh, fresh.champion.marks)
+    candidate = measure(answers, answers.candidate, fresh, fresh.candidate)
+    score = (answers.mean(marks.scores(metric)) for marks in (answers.champion.marks, answers.candidate))
+    error = None if metric == TOKEN_LOSS else calibration_error(answers.confidence, answers.candidate.right)
     return MetricsPair(
-        champion=msgspec.structs.replace(
-            champion, fresh_accuracy=fresh.mean(fresh.champion.marks.right), latency_ms=old
-        ),
-        candidate=msgspec.structs.replace(
-            candidate,
-            fresh_accuracy=fresh.mean(fresh.candidate.right),
-            calibration_error=calibration_error(answers.confidence, answers.candidate.right),
-            latency_ms=new,
-        ),
+        champion=msgspec.structs.replace(champion, score=next(score), latency_ms=old),
+        candidate=msgspec.structs.replace(candidate, score=next(score), latency_ms=new, calibration_error=error),
     )
 
 
-def _measure(answers: Answers, marks: Marks, metric: str) -> Metrics:
+def _measure(answers: Answers, marks: Marks, fresh: Answers, fresh_marks: Marks) -> Metrics:
     return Metrics(
         accuracy=answers.mean(marks.right),
         by_slice=slice_means(marks.right, answers.weights, answers.partitions),
-        score=answers.mean(marks.scores(metric)),
+        fresh_accuracy=fresh.mean(fresh_marks.right),
     )
+
+
+def _measure_texts(answers: Answers, marks: Marks, fresh: Answers, fresh_marks: Marks) -> Metrics:
+    """Perplexities, each text counting the same; None where one of the texts got no probability."""
+    by_slice = slice_means(_losses(marks), answers.weights, answers.partitions)
+    return Metrics(
+        perplexity=_perplexity(answers.mean(_losses(marks))),
+        fresh_perplexity=_perplexity(fresh.mean(_losses(fresh_marks))),
+        by_slice={name: found for name, loss in by_slice.items() if (found := _perplexity(loss)) is not None},
+    )
+
+
+def _losses(marks: Marks) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return -np.log(marks.probability.astype(np.float64))
+
+
+def _perplexity(loss: float | None) -> float | None:
+    return math.exp(loss) if loss is not None and loss < LARGEST_LOSS else None

@@ -8,10 +8,13 @@ neural networks", arXiv 1706.04599, equation 3 (expected calibration error).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dripstone.core.config import Limits
 from dripstone.core.records import Flips, MetricsPair
+from dripstone.gate.metrics import TOKEN_LOSS_CLIP
 
 BINS = 15
 
@@ -29,6 +32,18 @@ def count_flips(champion_right: np.ndarray, candidate_right: np.ndarray) -> Flip
         positive=int((candidate_right & ~champion_right).sum()),
         rows=len(champion_right),
     )
+
+
+def count_changes(gains: np.ndarray) -> Flips:
+    """Texts whose perplexity rose or fell by 2 % or more, of [rows] gains in the token loss.
+
+    Examples
+    --------
+    >>> count_changes(np.array([0.1, -0.01, 0.0005]))
+    Flips(negative=1, positive=1, rows=3)
+    """
+    step = math.log(1.02) / TOKEN_LOSS_CLIP
+    return Flips(int((gains <= -step).sum()), int((gains >= step).sum()), len(gains))
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float | None:

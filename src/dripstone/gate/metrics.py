@@ -10,25 +10,33 @@ import numpy as np
 
 from dripstone.core.errors import ModelError
 
+TOKEN_LOSS = "token_loss"
+
 LOG_LOSS_CLIP = 5.0
 """Nats. A point of the metric (0.01) is 0.05 nats; a row whose label gets less than 0.7 % is as bad as any."""
+
+TOKEN_LOSS_CLIP = 10.0
+"""The same of the mean loss of a text's tokens, of which there are many: guessing one of 4,096 costs 8.3 nats. A point
+of the metric is 0.1 nats, a fifth of a point 2 % of the perplexity."""
 
 _ROUNDING = 1e-6
 
 
 def row_scores(metric: str, right: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Scores of rows: whole numbers for ``accuracy``, real ones for ``log_loss`` and ``squared_error``.
+    """Scores of rows: whole numbers for ``accuracy``, real ones for the others.
 
-    The latter two are one: the squared error of a number is the log-loss of its likelihood relative to the mode.
+    ``log_loss`` and ``squared_error`` are one: the squared error of a number is the log-loss of its likelihood relative
+    to the mode. ``token_loss`` is the mean log-loss of a text's tokens.
 
     Parameters
     ----------
     metric : str
-        ``"accuracy"``, ``"log_loss"`` or ``"squared_error"``.
+        ``"accuracy"``, ``"log_loss"``, ``"squared_error"`` or ``"token_loss"``.
     right : numpy.ndarray
         [rows] bool: the answer is the target.
     probability : numpy.ndarray
-        [rows] probability that the version gives to the target, or the likelihood of a number.
+        [rows] probability that the version gives to the target, the likelihood of a number, or of a text the geometric
+        mean of its tokens' probabilities.
 
     Raises
     ------
@@ -48,7 +56,8 @@ def row_scores(metric: str, right: np.ndarray, probability: np.ndarray) -> np.nd
         raise _out_of_bounds("a probability", float(probability[~((probability >= 0) & (probability <= 1))][0]))
     with np.errstate(divide="ignore"):
         loss = -np.log(np.minimum(probability.astype(np.float64), 1.0))
-    return 1.0 - np.minimum(loss, LOG_LOSS_CLIP) / LOG_LOSS_CLIP
+    clip = TOKEN_LOSS_CLIP if metric == TOKEN_LOSS else LOG_LOSS_CLIP
+    return 1.0 - np.minimum(loss, clip) / clip
 
 
 def _out_of_bounds(what: str, value: float) -> ModelError:

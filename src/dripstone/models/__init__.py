@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from dripstone.models.factory import ModelSpec, build, prepare
     from dripstone.models.image import image_classifier
     from dripstone.models.perceptron import mlp
+    from dripstone.models.scratch import decoder
     from dripstone.models.text import text_classifier
 
-__all__ = ["Classifier", "ModelSpec", "build", "image_classifier", "mlp", "prepare", "text_classifier"]
+__all__ = ["Classifier", "ModelSpec", "build", "decoder", "image_classifier", "mlp", "prepare", "text_classifier"]
 
 # No name may equal that of a file here: importing the file would put the module where the function was.
 _HOMES = {
     "Classifier": "classifier",
     "ModelSpec": "factory",
     "build": "factory",
+    "decoder": "scratch",
     "image_classifier": "image",
     "mlp": "perceptron",
     "prepare": "factory",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from dripstone.core.devices import device_of
 from dripstone.core.errors import ModelError
-from dripstone.core.examples import Inputs
+from dripstone.core.examples import Content
 from dripstone.core.protocols import Preprocess
 from dripstone.core.records import Spec
 from dripstone.models.head import Head
 
 Batch = dict[str, torch.Tensor] | torch.Tensor
+
+PORTION = 256
+"""Rows whose scores are computed at a time: thousands of random features of more would leave the processor's cache."""
 
 
 class Classifier(nn.Module):
@@ -49,6 +53,7 @@ class Classifier(nn.Module):
     """
 
     preprocess: Preprocess
+    growing = frozenset({"head.weight", "head.bias"})
 
     def __init__(
         self, preprocess: nn.Module, backbone: nn.Module, head: Head, spec: Spec, assets: Mapping[str, bytes]
@@ -61,11 +66,11 @@ class Classifier(nn.Module):
         self.assets = dict(assets)
         self.eval()
 
-    def fit(self, inputs: Sequence[Inputs]) -> None:
+    def fit(self, inputs: Sequence[Any]) -> None:
         """Learn the preprocessing (scaling) from the first stage's rows; later calls do nothing."""
         self.preprocess.fit(inputs)
 
-    def collate(self, inputs: Sequence[Inputs]) -> Batch:
+    def collate(self, inputs: Sequence[Any]) -> Batch:
         """Preprocess rows into what ``backbone`` takes, on the model's device.
 
         Raises
@@ -93,3 +98,23 @@ class Classifier(nn.Module):
     def forward(self, batch: Batch) -> torch.Tensor:
         """[rows, classes] logits."""
         return self.head(self.features(batch))
+
+    def grow(self, labels: int) -> None:
+        """Room in the output layer for so many labels."""
+        self.head.grow(labels)
+
+    @property
+    def reads(self) -> int:
+        """How many numbers ``read`` makes of a row."""
+        return self.head.features
+
+    def read(self, contents: Sequence[Content]) -> torch.Tensor:
+        """What is kept of rows: their features, [rows, features]."""
+        return self.features(self.collate(contents))
+
+    def outputs(self, read: torch.Tensor) -> torch.Tensor:
+        """[rows, classes] logits of rows of which that was kept, on the CPU."""
+        if len(read) == 0:
+            return torch.empty(0, len(self.head.bias))
+        device = device_of(self.head)
+        return torch.cat([self.head(portion.to(device)).cpu() for portion in read.split(PORTION)])

@@ -23,7 +23,11 @@ from dripstone.core.errors import DripstoneError, ModelError
 from dripstone.core.records import Spec
 from dripstone.core.seeding import seeded
 from dripstone.models.classifier import Classifier
+from dripstone.models.language_model import LanguageModel
 from dripstone.models.wrap import HEAD_KEY, wrap
+
+Ready = Classifier | LanguageModel
+"""What the stages work with; any other module is wrapped into a classifier first."""
 
 
 def ModelSpec(factory: str, kwargs: Mapping[str, Any] | None = None, output: str | None = None) -> Spec:
@@ -72,8 +76,8 @@ def ModelSpec(factory: str, kwargs: Mapping[str, Any] | None = None, output: str
     return Spec(factory=factory, kwargs=plain, output=output)
 
 
-def build(spec: Spec, assets: Mapping[str, bytes], classes: int, known_output: bool = False) -> Classifier:
-    """Rebuild a classifier; its weights are the factory's own until `dripstone.core.fork.fill` puts others in.
+def build(spec: Spec, assets: Mapping[str, bytes], classes: int, known_output: bool = False) -> Ready:
+    """Rebuild a model; its weights are the factory's own until `dripstone.core.fork.fill` puts others in.
 
     Parameters
     ----------
@@ -82,7 +86,7 @@ def build(spec: Spec, assets: Mapping[str, bytes], classes: int, known_output: b
     assets : mapping of str to bytes
         The files that ``spec.assets`` names; handed to the factory as ``assets`` where there are any.
     classes : int
-        Rows that the head has in the end.
+        Labels that there is room for in the end.
     known_output : bool
         Whether a module that is wrapped for the first time keeps its output layer for the ``classes``. A spec that
         has been wrapped before says so itself.
@@ -106,26 +110,26 @@ def build(spec: Spec, assets: Mapping[str, bytes], classes: int, known_output: b
     module = _call(target, spec.factory, arguments | ({"assets": dict(assets)} if assets else {}))
     model = _wrapped(module, spec, labels_known=classes if known_output else 0)
     model.assets = model.assets or dict(assets)
-    model.head.grow(classes)
+    model.grow(classes)
     return model
 
 
-def prepare(model: nn.Module, spec: Spec | None, labels_known: int) -> Classifier:
-    """Turn what a user gives as ``model=`` into a classifier.
+def prepare(model: nn.Module, spec: Spec | None, labels_known: int) -> Ready:
+    """Turn what a user gives as ``model=`` into a model that the stages work with.
 
     Parameters
     ----------
-    model : Classifier or torch.nn.Module
-        A classifier passes through; another module is wrapped and not touched.
+    model : Classifier, LanguageModel or torch.nn.Module
+        The former two pass through; another module is wrapped and not touched.
     spec : Spec or None
-        What rebuilds the module; a classifier brings its own.
+        What rebuilds the module; a ready model brings its own.
     labels_known : int
         Number of labels that the module's output layer knows already; 0 gives it a new head.
 
     Raises
     ------
     ModelError
-        If a module comes without a spec, or a classifier with one that is not its own.
+        If a module comes without a spec, or a ready model with one that is not its own.
 
     Examples
     --------
@@ -133,7 +137,7 @@ def prepare(model: nn.Module, spec: Spec | None, labels_known: int) -> Classifie
     >>> prepare(net, ModelSpec("my_package.nets:make"), labels_known=3).head.weight.shape
     torch.Size([3, 8])
     """
-    if isinstance(model, Classifier):
+    if isinstance(model, Ready):
         if spec is not None and spec != model.spec:
             raise ModelError(
                 f"the model has a spec already, {model.spec.factory}", remedy="leave spec= out", kind="model.spec"
@@ -148,8 +152,8 @@ def prepare(model: nn.Module, spec: Spec | None, labels_known: int) -> Classifie
     return _wrapped(model, spec, labels_known)
 
 
-def _wrapped(module: nn.Module, spec: Spec, labels_known: int) -> Classifier:
-    if isinstance(module, Classifier):
+def _wrapped(module: nn.Module, spec: Spec, labels_known: int) -> Ready:
+    if isinstance(module, Ready):
         return module
     head = spec.kwargs.get(HEAD_KEY)
     if head is None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from dripstone.core.blocks import find_blocks, suffix_parameters
 from dripstone.core.errors import UsageError
-from dripstone.select.head import head
+from dripstone.select.head import head_parameters
 
 
 def suffix(model: nn.Module, argument: int | None = None) -> list[str]:
@@ -29,4 +29,4 @@ def suffix(model: nn.Module, argument: int | None = None) -> list[str]:
         raise UsageError(f"suffix:{k} asks for {k} blocks, the model has {len(blocks)}", remedy=remedy)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     names = [f"backbone.{name}" for name in suffix_parameters(backbone, k)]
-    return [name for name in names if name in trainable] + head(model)
+    return [name for name in names if name in trainable] + head_parameters(model)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from dripstone.core.errors import UsageError
-from dripstone.select.head import head
+from dripstone.select.head import head_parameters
 
 
 def vectors(model: nn.Module, argument: int | None = None) -> list[str]:
@@ -29,4 +29,4 @@ def vectors(model: nn.Module, argument: int | None = None) -> list[str]:
         raise UsageError(
             "the backbone has no biases and no gains", remedy="use head, suffix:k or full", kind="usage.selection"
         )
-    return [name for name, parameter in found.items() if parameter.requires_grad] + head(model)
+    return [name for name, parameter in found.items() if parameter.requires_grad] + head_parameters(model)

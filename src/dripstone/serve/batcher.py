@@ -9,9 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-
-from dripstone.core.errors import DataError, DripstoneError, ModelError
+from dripstone.core.errors import DripstoneError
 from dripstone.core.examples import Inputs
 from dripstone.serve.slot import Served, Slot
 
@@ -217,25 +215,5 @@ def _answer_batch(served: Served, requests: list[list[Inputs]], max_batch: int) 
 def _predict(served: Served, inputs: list[Inputs], max_batch: int) -> Rows:
     rows: Rows = []
     for start in range(0, len(inputs), max_batch):
-        chunk = inputs[start : start + max_batch]
-        with torch.inference_mode():
-            logits = served.model(served.model.collate(chunk))
-        _check(logits, len(chunk), served)
-        rows += served.task.predictions(logits)
+        rows += served.task.predict(served.model, inputs[start : start + max_batch])
     return rows
-
-
-def _check(logits: torch.Tensor, rows: int, served: Served) -> None:
-    if tuple(logits.shape) != (rows, len(served.task.labels)):
-        raise ModelError(
-            f"version {served.version[:12]} answered {rows} rows of {len(served.task.labels)} outputs "
-            f"with logits of shape {tuple(logits.shape)}",
-            remedy="make its forward return [rows, classes]",
-            kind="model.shape",
-        )
-    if torch.isnan(logits).any():
-        raise DataError(
-            "the model's answer to these inputs is not a number",
-            remedy="send inputs of the size that it was trained on",
-            kind="data.overflow",
-        )

@@ -7,8 +7,6 @@ import logging
 import threading
 import time
 
-import torch
-
 from dripstone.checkout import checkout
 from dripstone.core.errors import DripstoneError
 from dripstone.core.records import LogEntry
@@ -171,5 +169,4 @@ class Follower:
 def warm_up(served: Served, slot: Slot) -> None:
     """Let a version answer the slot's remembered rows once, so that its first real batch is not its slowest."""
     if slot.sample and served.task.labels:
-        with torch.inference_mode():
-            served.model(served.model.collate(list(slot.sample)))
+        served.task.predict(served.model, list(slot.sample))

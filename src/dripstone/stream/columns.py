@@ -16,7 +16,7 @@ import numpy as np
 
 from dripstone.core.config import TaskConfig
 from dripstone.core.errors import DataError
-from dripstone.core.examples import Example, Inputs, content_id
+from dripstone.core.examples import Example, Inputs, Reply, content_id
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -60,8 +60,7 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
     if labelled:
         _check_optional(record, columns, origin)
     inputs = to_inputs(values[0], origin) if isinstance(columns.input, str) else _vector(values, names, origin)
-    target = _column(record, columns.target, origin) if labelled else record.get(columns.target)
-    target = _number(target) if columns.kind == "regression" else _label(target)
+    target = _target(record, columns, origin, labelled=labelled)
     return Example(
         id=_text(record, columns.id, origin) or content_id(inputs, target if isinstance(target, float) else None),
         inputs=inputs,
@@ -71,6 +70,15 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
         slice=_text(record, columns.slice, origin),
         origin=origin,
     )
+
+
+def _target(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, labelled: bool) -> Any:
+    """The target as its task has it; what is none stays as it is, for screening. A text may come without a reply."""
+    if columns.kind == "causal_lm":
+        value = _optional(record, columns.target)
+        return Reply(value) if isinstance(value, str) else value
+    value = _column(record, columns.target, origin) if labelled else record.get(columns.target)
+    return _number(value) if columns.kind == "regression" else _label(value)
 
 
 def wanted_columns(names: Sequence[Any], columns: TaskConfig, origin: str, *, labelled: bool = True) -> list[str]:
@@ -95,10 +103,12 @@ def wanted_columns(names: Sequence[Any], columns: TaskConfig, origin: str, *, la
             )
     inputs = [columns.input] if isinstance(columns.input, str) else columns.input
     others = [columns.target, columns.id, columns.slice, columns.weight, columns.time]
-    configured = [name for name in (*inputs, *others) if name is not None]
+    configured = [name for name in (*inputs, *others) if name]
     record = dict.fromkeys(names)
+    optional = {columns.target} - set(inputs) if columns.kind == "causal_lm" else set()
     for name in configured if labelled else inputs:
-        _column(record, name, origin)
+        if name not in optional:
+            _column(record, name, origin)
     return [name for name in dict.fromkeys(configured) if name in record]
 
 

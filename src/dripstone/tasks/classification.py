@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
-from dripstone.core.examples import Label
+from dripstone.core.examples import Inputs, Label
+from dripstone.core.losses import cross_entropy
 from dripstone.core.marked import Marked
 from dripstone.core.protocols import Model, Task
+from dripstone.tasks.asked import asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Classification:
     kind: ClassVar[str] = "classification"
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
     numbers: ClassVar[bool] = False
+    texts: ClassVar[bool] = False
+    settings: ClassVar[Mapping[str, Any]] = {}
 
     def of(self, model: Model) -> Classification:
         """The task itself: nothing of it stands in the model."""
@@ -58,7 +61,7 @@ class Classification:
 
     def losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of each row, [rows]."""
-        return nn.functional.cross_entropy(outputs, targets.to(outputs.device), reduction="none")
+        return cross_entropy(outputs, targets)
 
     def mark(self, outputs: torch.Tensor, targets: np.ndarray, classes: int | None = None) -> Marked:
         """Hold answers against encoded targets, among the first ``classes`` labels where given; see `mark`."""
@@ -68,17 +71,21 @@ class Classification:
         """Whether each row is right, and the probability of its label, of what was kept, [rows, 2]."""
         return kept[:, 0] > 0, kept[:, 1]
 
-    def predictions(self, outputs: torch.Tensor) -> list[dict[str, Any]]:
+    def predict(self, model: Any, inputs: Sequence[Inputs]) -> list[dict[str, Any]]:
         """What a user reads; see `predictions`."""
-        return predictions(outputs, self.labels)
+        return predictions(asked(model, inputs, len(self.labels)), self.labels)
 
     def answers(self, outputs: torch.Tensor) -> list[Any]:
         """The best label of each row, None where there is none."""
         return [self.labels[index] if index >= 0 else None for index in answers(outputs)]
 
     def same(self, one: Any, other: Any) -> bool:
-        """Whether two predictions are one."""
+        """Whether two labels are one."""
         return bool(one == other)
+
+    def better(self, one: Any, other: Any, target: Any) -> bool:
+        """Whether one label is the target; two that differ cannot both be."""
+        return bool(one == target)
 
 
 def _sort_key(label: Label) -> tuple[str, int, str]:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dripstone.core.errors import ModelError
 from dripstone.core.examples import Label
 from dripstone.core.protocols import Model, Task
+from dripstone.tasks.causal_lm import CausalLM
 from dripstone.tasks.classification import Classification
 from dripstone.tasks.regression import Regression
 
-KINDS: dict[str, type[Classification] | type[Regression]] = {
+KINDS: dict[str, type[Classification] | type[Regression] | type[CausalLM]] = {
     "classification": Classification,
     "regression": Regression,
+    "causal_lm": CausalLM,
 }
 
 

@@ -8,16 +8,17 @@ squared error, so that the gate's bounded log-loss is a bounded squared error; s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from dripstone.core.examples import Label
+from dripstone.core.examples import Inputs, Label
 from dripstone.core.marked import Marked
 from dripstone.core.protocols import Model, Task
+from dripstone.tasks.asked import asked
 
 VALUE = "value"
 """What the one output is called where a classifier's outputs have the names of labels."""
@@ -43,6 +44,8 @@ class Regression:
     kind: ClassVar[str] = "regression"
     metrics: ClassVar[tuple[str, ...]] = ("squared_error",)
     numbers: ClassVar[bool] = True
+    texts: ClassVar[bool] = False
+    settings: ClassVar[Mapping[str, Any]] = {}
 
     def of(self, model: Model) -> Regression:
         """The task with the usual error of a model, which the closed form has measured and keeps as its scale."""
@@ -101,14 +104,18 @@ class Regression:
         likely = np.where(answered, np.exp(-np.square(units) / 2), 0.0).astype(np.float32)
         return answered & (units <= WITHIN), likely
 
-    def predictions(self, outputs: torch.Tensor) -> list[dict[str, Any]]:
+    def predict(self, model: Any, inputs: Sequence[Inputs]) -> list[dict[str, Any]]:
         """What a user reads: the number, and the usual error.
 
         Examples
         --------
-        >>> Regression(("value",), unit=0.5).predictions(torch.tensor([[2.0]]))
-        [{'prediction': 2.0, 'scores': {'usual_error': 0.5}}]
+        >>> from dripstone.models import mlp
+        >>> model = mlp(inputs=1)
+        >>> model.grow(1)
+        >>> Regression(("value",), unit=0.5).predict(model, [np.array([2.0])])
+        [{'prediction': 0.0, 'scores': {'usual_error': 0.5}}]
         """
+        outputs = asked(model, inputs, len(self.labels))
         return [{"prediction": value, "scores": {"usual_error": self.unit}} for value in outputs[:, 0].tolist()]
 
     def answers(self, outputs: torch.Tensor) -> list[Any]:
@@ -118,3 +125,8 @@ class Regression:
     def same(self, one: Any, other: Any) -> bool:
         """Whether two predictions differ by no more than a usual error."""
         return one == other if one is None or other is None else abs(one - other) <= self.unit
+
+    def better(self, one: Any, other: Any, target: Any) -> bool:
+        """Whether one number is nearer to the target."""
+        distances = [math.inf if answer is None else abs(answer - target) for answer in (one, other)]
+        return bool(distances[0] < distances[1])

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from dripstone.core.events import Encoded
-from dripstone.core.examples import Inputs, content_id
+from dripstone.core.examples import Content, content_id
 from dripstone.core.protocols import Model
 from dripstone.train.features import BATCH
 from dripstone.train.modes import evaluating, set_modes
@@ -100,7 +100,7 @@ class ActivationCache:
         self._stamp = self._prefix.stamp()
 
     @contextmanager
-    def recording(self, inputs: Sequence[Inputs], batch: Batch) -> Iterator[None]:
+    def recording(self, inputs: Sequence[Content], batch: Batch) -> Iterator[None]:
         """Keep the activations of these rows while ``model.features(batch)`` runs; in eval mode, without gradients.
 
         Parameters
@@ -120,7 +120,7 @@ class ActivationCache:
         if seen:
             self._keep(inputs, batch, seen[-1][1])
 
-    def fill(self, inputs: Sequence[Inputs]) -> Generator[Encoded, None, None]:
+    def fill(self, inputs: Sequence[Content]) -> Generator[Encoded, None, None]:
         """Compute what is not recorded yet of these rows, texts of like length together, and nothing above the cut.
 
         Yields
@@ -139,7 +139,7 @@ class ActivationCache:
             yield Encoded(start + len(chunk), len(missing))
 
     @contextmanager
-    def replaying(self, inputs: Sequence[Inputs], batch: Batch) -> Iterator[None]:
+    def replaying(self, inputs: Sequence[Content], batch: Batch) -> Iterator[None]:
         """Skip the frozen blocks while the model runs on this batch, given as for `recording`.
 
         Rows that are not recorded yet are computed first.
@@ -151,7 +151,7 @@ class ActivationCache:
         with self._prefix.skipping(*found):
             yield
 
-    def _ready(self, inputs: Sequence[Inputs], batch: Batch) -> bool:
+    def _ready(self, inputs: Sequence[Content], batch: Batch) -> bool:
         """Whether the cache is on and there are rows; the first rows are checked, and the first with padding."""
         if self.reason is not None or not len(inputs):
             return False
@@ -169,7 +169,7 @@ class ActivationCache:
             self._switch_off(unfit)
         return self.reason is None
 
-    def _fill(self, rows: Sequence[Inputs]) -> None:
+    def _fill(self, rows: Sequence[Content]) -> None:
         with evaluating(self._prefix.model):
             batch = self._prefix.model.collate(rows)
             if not self._ready(rows, batch):
@@ -181,7 +181,7 @@ class ActivationCache:
                 return
         self._keep(rows, batch, output)
 
-    def _keep(self, inputs: Sequence[Inputs], batch: Batch, output: Any) -> None:
+    def _keep(self, inputs: Sequence[Content], batch: Batch, output: Any) -> None:
         """Record the activations of rows that are not recorded yet."""
         layout = self._layouts[-1]
         try:
@@ -194,7 +194,7 @@ class ActivationCache:
         except Unfit as unfit:
             self._switch_off(unfit)
 
-    def _find(self, inputs: Sequence[Inputs], batch: Batch) -> tuple[torch.Tensor, Sequence[Layout], Extent] | None:
+    def _find(self, inputs: Sequence[Content], batch: Batch) -> tuple[torch.Tensor, Sequence[Layout], Extent] | None:
         """A batch's activations, what the blocks return, its extent; None where the model has to compute it all."""
         if not self._ready(inputs, batch):
             return None
@@ -279,7 +279,7 @@ class Vectors:
         return self._mapped[start:end].view(dtype).reshape(shape)
 
 
-def check(prefix: Prefix, inputs: Sequence[Inputs]) -> tuple[list[Layout], bool]:
+def check(prefix: Prefix, inputs: Sequence[Content]) -> tuple[list[Layout], bool]:
     """Compare the model that skips its frozen blocks with the whole one on a few rows; nothing is left changed.
 
     The shortest and the longest of ``inputs``, which come by length, are taken, and recorded apart from one another.
@@ -309,7 +309,7 @@ def check(prefix: Prefix, inputs: Sequence[Inputs]) -> tuple[list[Layout], bool]
     return layouts, extent.padded
 
 
-def _stable_batch(model: Model, rows: Sequence[Inputs]) -> Batch:
+def _stable_batch(model: Model, rows: Sequence[Content]) -> Batch:
     """The rows as a batch, if it is the same at every call, in whatever mode the loop has put the preprocessing."""
     batches = []
     for training in (True, True, False, False):
@@ -334,7 +334,7 @@ def _layouts(prefix: Prefix, seen: Sequence[tuple[int, Any]], batch: Batch, exte
     return [see_layout(output, short, extent) for (_, output), short in zip(seen, shorter, strict=False)]
 
 
-def _recorded(prefix: Prefix, rows: Sequence[Inputs], layout: Layout) -> torch.Tensor:
+def _recorded(prefix: Prefix, rows: Sequence[Content], layout: Layout) -> torch.Tensor:
     """The vectors of these rows, recorded in two batches, so that they are padded otherwise than together."""
     parts = []
     for some in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):

@@ -8,19 +8,19 @@ from contextlib import AbstractContextManager
 import torch
 
 from dripstone.core.events import Encoded
-from dripstone.core.examples import Inputs
+from dripstone.core.examples import Content
 from dripstone.core.protocols import Model
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.features import in_batches, in_places, result_of
 from dripstone.train.modes import evaluating
 from dripstone.train.prefix import Batch
 
-Beside = Callable[[Sequence[Inputs], Batch], AbstractContextManager[None]]
+Beside = Callable[[Sequence[Content], Batch], AbstractContextManager[None]]
 """What the cache does while a batch runs: it records, or it replays."""
 
 
 def encode_and_record(
-    model: Model, inputs: Sequence[Inputs], cache: ActivationCache
+    model: Model, inputs: Sequence[Content], cache: ActivationCache
 ) -> Generator[Encoded, None, torch.Tensor]:
     """`dripstone.train.features.encode`, and the cache keeps the activations on the way.
 
@@ -38,7 +38,7 @@ def encode_and_record(
     return (yield from _pass(model, inputs, cache.recording))
 
 
-def features_from(model: Model, inputs: Sequence[Inputs], cache: ActivationCache) -> torch.Tensor:
+def features_from(model: Model, inputs: Sequence[Content], cache: ActivationCache) -> torch.Tensor:
     """[rows, features] of a fork, from what the cache keeps; rows that it lacks are computed and kept.
 
     Examples
@@ -54,7 +54,7 @@ def features_from(model: Model, inputs: Sequence[Inputs], cache: ActivationCache
     return result_of(_pass(model, inputs, cache.replaying))
 
 
-def _pass(model: Model, inputs: Sequence[Inputs], beside: Beside) -> Generator[Encoded, None, torch.Tensor]:
+def _pass(model: Model, inputs: Sequence[Content], beside: Beside) -> Generator[Encoded, None, torch.Tensor]:
     """The features of all rows, each batch computed beside the cache."""
     batches = in_batches(inputs)
     parts: list[torch.Tensor] = []

@@ -11,10 +11,11 @@ from torch import nn
 
 from dripstone.core.devices import device_of
 from dripstone.core.examples import Inputs
+from dripstone.core.losses import cross_entropy
 from dripstone.core.protocols import Model
 from dripstone.train.l2 import held_part
 from dripstone.train.modes import evaluating
-from dripstone.train.rows import Losses, cross_entropy
+from dripstone.train.rows import Losses
 
 FISHER_ROWS = 256
 """Rows that the Fisher information is estimated on, at most: each costs a forward and a backward pass of its own."""
@@ -125,7 +126,7 @@ def fisher_diagonal(
             place = slice(row, row + 1)
             known_features = None if features is None else features[place].to(device_of(model))
             logits = model(wrapped.collate(inputs[place])) if known_features is None else wrapped.head(known_features)
-            loss = losses(logits[:, :known], targets[place]).sum()
+            loss = losses(logits[..., :known], targets[place]).sum()
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
             for total, gradient in zip(fisher, gradients, strict=True):
                 if gradient is not None:

@@ -1,4 +1,4 @@
-"""Features of rows: the one forward pass over new data that an update costs."""
+"""Features of rows, or of texts how likely they are: the one forward pass over new data that an update costs."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ import time
 from collections.abc import Generator, Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 
-from dripstone.core.devices import device_of
 from dripstone.core.events import Encoded
-from dripstone.core.examples import Inputs
+from dripstone.core.examples import Content, text_length
 from dripstone.core.protocols import Model
 from dripstone.train.modes import evaluating
 
 T = TypeVar("T")
 
 BATCH = 64
-PORTION = 256
 
 _ROUNDS = 5
 
 
-def encode(model: Model, inputs: Sequence[Inputs]) -> Generator[Encoded, None, torch.Tensor]:
+def encode(model: Model, inputs: Sequence[Content]) -> Generator[Encoded, None, torch.Tensor]:
     """Run the backbone in eval mode; yields progress and returns the features.
 
     Parameters
     ----------
     model : Model
         Its ``features`` are computed without gradients; each of its modules is left in the mode it was in.
-    inputs : sequence of str or numpy.ndarray
+    inputs : sequence of str, numpy.ndarray or Exchange
         Rows. Texts of like length share a batch, so that little is spent on padding.
 
     Yields
@@ -62,7 +61,7 @@ def encode(model: Model, inputs: Sequence[Inputs]) -> Generator[Encoded, None, t
     return in_places(parts, batches)
 
 
-def in_batches(inputs: Sequence[Inputs]) -> list[torch.Tensor]:
+def in_batches(inputs: Sequence[Content]) -> list[torch.Tensor]:
     """Places of the rows of each batch, int64: texts of like length together, so that little is spent on padding.
 
     Examples
@@ -70,7 +69,7 @@ def in_batches(inputs: Sequence[Inputs]) -> list[torch.Tensor]:
     >>> in_batches(["long text", "a", "text"])
     [tensor([1, 2, 0])]
     """
-    lengths = [len(row) if isinstance(row, str) else 0 for row in inputs]
+    lengths = [0 if isinstance(row, np.ndarray) else text_length(row) for row in inputs]
     order = torch.tensor(lengths, dtype=torch.int64).argsort(stable=True)
     return list(order.split(BATCH)) if len(order) else []
 
@@ -85,7 +84,7 @@ def in_places(parts: Sequence[torch.Tensor], batches: Sequence[torch.Tensor]) ->
     return features
 
 
-def features_of(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
+def features_of(model: Model, inputs: Sequence[Content]) -> torch.Tensor:
     """The features alone, [rows, features], without progress.
 
     Examples
@@ -107,19 +106,13 @@ def result_of(progress: Generator[object, None, T]) -> T:
             return end.value
 
 
-def head_logits(model: Model, features: torch.Tensor) -> torch.Tensor:
-    """The logits of rows whose features are known, [rows, classes] on the CPU; no gradients.
-
-    A few rows at a time: thousands of random features of thousands of rows would leave the processor's cache.
-    """
-    if len(features) == 0:
-        return torch.empty(0, len(model.head.bias))
-    device = device_of(model.head)
+def outputs_of(model: Model, features: torch.Tensor) -> torch.Tensor:
+    """The outputs of rows whose features are known, [rows, outputs] on the CPU; no gradients."""
     with torch.no_grad():
-        return torch.cat([model.head(portion.to(device)).cpu() for portion in features.split(PORTION)])
+        return model.outputs(features).cpu()
 
 
-def latency_ms(models: Sequence[Model], inputs: Sequence[Inputs]) -> tuple[float, ...]:
+def latency_ms(models: Sequence[Model], inputs: Sequence[Content]) -> tuple[float, ...]:
     """Milliseconds that each model takes to answer one row, the best of five rounds in turn, over these rows together.
 
     Examples
@@ -134,11 +127,11 @@ def latency_ms(models: Sequence[Model], inputs: Sequence[Inputs]) -> tuple[float
     for _ in range(_ROUNDS):
         for place, model in enumerate(models):
             began = time.perf_counter()
-            head_logits(model, _features(model, inputs))
+            outputs_of(model, _features(model, inputs))
             best[place] = min(best[place], time.perf_counter() - began)
     return tuple(1000 * seconds / len(inputs) for seconds in best)
 
 
-def _features(model: Model, inputs: Sequence[Inputs]) -> torch.Tensor:
+def _features(model: Model, inputs: Sequence[Content]) -> torch.Tensor:
     with evaluating(model), torch.no_grad():
-        return model.features(model.collate(inputs)).float().cpu()
+        return model.read(inputs).float().cpu()

@@ -101,7 +101,7 @@ def _parameter_terms(model: nn.Module, named: Mapping[str, nn.Parameter], rows: 
 def _start(model: nn.Module, parameter: nn.Parameter, known: int) -> torch.Tensor:
     wrapped: Model = model  # type: ignore[assignment]
     values = parameter.detach()
-    grows = parameter is wrapped.head.weight or parameter is wrapped.head.bias
+    grows = any(parameter is one for one in wrapped.head.parameters(recurse=False))
     return (values[:known] if grows else values).clone()
 
 
@@ -109,7 +109,8 @@ def _fisher(
     model: nn.Module, parameters: Sequence[nn.Parameter], starts: Sequence[torch.Tensor], rows: Rows
 ) -> list[torch.Tensor]:
     """Importances of what is held, from replayed rows; nothing if there are none."""
-    learned = torch.ones_like(rows.old) if rows.targets.is_floating_point() else rows.targets < rows.known
+    labels = rows.targets.dim() == 1 and not rows.targets.is_floating_point()
+    learned = rows.targets < rows.known if labels else torch.ones_like(rows.old)
     index = torch.nonzero(rows.old & (rows.weights > 0) & learned).flatten()
     if len(index) == 0:
         return []

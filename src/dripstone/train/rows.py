@@ -6,17 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from dripstone.core.examples import Inputs
+from dripstone.core.losses import cross_entropy
 
 Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Of [rows, outputs] and [rows] targets, the loss of each row."""
-
-
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each row, [rows]."""
-    return nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="none")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

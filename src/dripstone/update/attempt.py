@@ -8,9 +8,9 @@ from dripstone.core.config import Config
 from dripstone.select.selection import Selection
 from dripstone.store.repository import Repository
 from dripstone.update.batch import Batch
-from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Start
+from dripstone.update.lesson import Encoding
 
 
 @dataclass(frozen=True, slots=True, eq=False)

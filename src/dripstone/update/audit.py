@@ -41,7 +41,7 @@ class _Features:
     def of(self, model: Model, backbone: str, rows: list[PageRow]) -> torch.Tensor:
         names = [f"{row.id}\0{row.target!r}" for row in rows]
         missing = [index for index, name in enumerate(names) if (backbone, name) not in self.known]
-        found = features_of(model, [rows[index].example().inputs for index in missing])
+        found = features_of(model, [rows[index].example().content for index in missing])
         for index, features in zip(missing, found, strict=True):
             self.known[backbone, names[index]] = features
         if not rows:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from dripstone.core.examples import Example
+from dripstone.core.examples import Example, Reply
 from dripstone.core.records import ExampleCounts, Role, Verdict
 from dripstone.store.ledger import Book, Carried, Page, PageRow, PendingRow, QuarantineGroup
 from dripstone.update.batch import KNOWN, PENDING, Batch, BatchRow
@@ -38,6 +38,8 @@ def _storable(row: Example) -> Example:
     target = row.target
     if isinstance(target, int) and not isinstance(target, bool) and abs(target) >= 2**63:
         target = hex(target)  # its decimal digits may be more than Python is willing to write
+    elif isinstance(target, Reply):
+        target = Reply(_printable(target.text))
     elif target is not None and type(target) not in (str, int):
         target = repr(target)
     return replace(
@@ -143,6 +145,7 @@ def affordable(cap: int, rows: Sequence[PageRow]) -> int:
     111
     """
     total = sum(len(row.inputs) if isinstance(row.inputs, str) else len(row.inputs.data) for row in rows)
+    total += sum(len(row.target.text) for row in rows if isinstance(row.target, Reply))
     return min(cap, max(1, MAX_KEPT_BYTES * len(rows) // max(total, 1))) if rows else cap
 
 

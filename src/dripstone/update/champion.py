@@ -19,7 +19,7 @@ class Champion:
     """A version and its module, in eval mode.
 
     ``solvable`` says that every label came with rows, so that the closed form has statistics of all of them; an output
-    layer that came with the model has labels without rows.
+    layer that came with the model has labels without rows, and a language model's has a place for every token.
     """
 
     version: str
@@ -36,7 +36,7 @@ def load_champion(repository: Repository, version: str, current: Champion | None
         loaded = (current.version, current.model)  # type: ignore[assignment]
     model: Model = checkout(repository, version, loaded)  # type: ignore[assignment]
     task = task_of(manifest.task, manifest.labels, model)
-    return Champion(version, model, task, solvable=not kept_labels(manifest.spec))
+    return Champion(version, model, task, solvable=not (kept_labels(manifest.spec) or task.texts))
 
 
 def kept_labels(spec: Spec) -> int:

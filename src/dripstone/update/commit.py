@@ -187,7 +187,7 @@ def _recently_live(repository: Repository, count: int) -> set[str]:
 
 
 def _new_labels(champion: Champion, candidate: Candidate | None) -> list[Label]:
-    if candidate is None or candidate.task.numbers:
+    if candidate is None or candidate.task.numbers or candidate.task.texts:
         return []
     return list(candidate.task.labels[len(champion.task.labels) :])
 

@@ -23,11 +23,11 @@ from dripstone.curate.noise import REASON, Noise, wrong_label_probabilities
 from dripstone.curate.policy import Policy, parse_policy
 from dripstone.curate.weight import class_factors
 from dripstone.store.state import TrainingState
-from dripstone.train.features import head_logits
+from dripstone.train.features import outputs_of
 from dripstone.train.out_of_fold import out_of_fold_scores
 from dripstone.update.batch import Batch, BatchRow
-from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
+from dripstone.update.lesson import Encoding
 from dripstone.update.memory import comparable_prints, memory_of, stage_schema
 
 TOGETHER = 16_384
@@ -94,7 +94,7 @@ def _doubt_labels(
     task = champion.task.grow(targets)
     encoded = task.encode(targets)
     head = encoding.starter.head
-    known = head_logits(champion.model, features) if champion.task.labels else torch.empty(len(rows), 0)
+    known = outputs_of(champion.model, features) if champion.task.labels else torch.empty(len(rows), 0)
     wrong = _wrong(head, features, encoded, known, len(task.labels), seed)  # type: ignore[arg-type]
     for row, probability in zip(rows, wrong.tolist(), strict=True):
         if row.admitted:

@@ -19,10 +19,10 @@ from dripstone.curate.live_error import watch_errors
 from dripstone.curate.replay import remember
 from dripstone.curate.two_sample import LOOK, rows_to_look_at
 from dripstone.store.state import TrainingState
-from dripstone.train.features import head_logits
+from dripstone.train.features import outputs_of
 from dripstone.update.batch import Batch
-from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
+from dripstone.update.lesson import Encoding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ def _wrong(champion: Champion, batch: Batch, encoding: Encoding) -> np.ndarray:
     task = champion.task
     targets = task.encode([row.example.target for row in batch.rows])
     known = np.flatnonzero(task.classes(targets) >= 0)
-    return ~task.mark(head_logits(champion.model, encoding.of(known.tolist())), targets[known]).right
+    return ~task.mark(outputs_of(champion.model, encoding.of(known.tolist())), targets[known]).right
 
 
 def advance_drift(

@@ -18,7 +18,7 @@ from dripstone.core.events import Event
 from dripstone.core.examples import Example, labels_of
 from dripstone.core.records import count
 from dripstone.curate.policy import Policy, parse_policy
-from dripstone.curate.screen import Screened, screen
+from dripstone.curate.screen import Screened, Targets, screen
 from dripstone.gate import reasons
 from dripstone.select.selection import LADDER, RIDGE, Selection
 from dripstone.store.ledger import Array, Book, PageRow
@@ -27,15 +27,17 @@ from dripstone.train.statistics import Statistics, fade
 from dripstone.update import training_state
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
-from dripstone.update.candidate import Candidate, choose_selection, encode_batch, make_lesson, train_candidate
+from dripstone.update.candidate import Candidate, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.curation import curate, leave_out_duplicates
 from dripstone.update.drift import watch
 from dripstone.update.hearing import Hearing
 from dripstone.update.ladder import backbone_names, climb, tunes_first
+from dripstone.update.lesson import encode_batch, make_lesson
 from dripstone.update.meter import Meter
 from dripstone.update.rescale import rescale
+from dripstone.update.selecting import choose_selection
 from dripstone.update.sense import (
     ask_champion,
     contradicts_all,
@@ -156,7 +158,8 @@ def _screen(
     # A model that takes any shape takes one shape for life: that of the rows it was trained on.
     shapes = preprocess.accepted or _shapes([*start.state.replay[:1], *start.state.trusted[:1], *waiting[:1]])
     schema, known = start.state.schema, policy.screen.known and bool(champion.task.labels)
-    look = partial(screen, kind=preprocess.kind, shapes=shapes, schema=schema, numbers=champion.task.numbers)
+    targets: Targets = "numbers" if champion.task.numbers else "texts" if champion.task.texts else "labels"
+    look = partial(screen, kind=preprocess.kind, shapes=shapes, schema=schema, targets=targets)
     screened = look(arrived, labels=labels, known=known)
     labels = labels or labels_of(row.target for row in screened.kept)
     held_out = look(start.held_out_file, labels=labels)

@@ -22,7 +22,7 @@ from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
 from dripstone.tasks.kinds import task_of
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.update import training_state
 from dripstone.update.champion import Champion
 
@@ -96,7 +96,7 @@ def hear(
     wanted = [row.target for row in rows]
     targets = task.encode(wanted)
     features = _joined(candidate.fresh, candidate.trusted)
-    logits = head_logits(candidate.model, features)
+    logits = outputs_of(candidate.model, features)
     marked = task.mark(logits, targets)
     mine, theirs = training_state.marks_of(state)
     kept, answered = _ask(champion.model, champion.task, champion_features, wanted, mine)
@@ -136,7 +136,7 @@ def _ask(
     model: Model, task: Task, features: torch.Tensor, wanted: Sequence[Target | None], trusted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """How a version does on the fresh rows, and on the trusted ones as was kept of it, [rows, 2]; where it answers."""
-    fresh = task.mark(head_logits(model, features), task.encode(wanted[: len(wanted) - len(trusted)]))
+    fresh = task.mark(outputs_of(model, features), task.encode(wanted[: len(wanted) - len(trusted)]))
     answered = np.concatenate([fresh.answers >= 0, task.marks(trusted)[1] > 0])
     return np.concatenate([fresh.kept, trusted]), answered
 
@@ -160,7 +160,7 @@ def contestant(
     """
     if fresh is not None:
         return Contestant(model, task, fresh, trusted_features(trusted))
-    mine = [features_of(model, [row.example().inputs for row in part]) for part in (rows, trusted.trusted)]
+    mine = [features_of(model, [row.example().content for row in part]) for part in (rows, trusted.trusted)]
     return Contestant(model, task, *mine)
 
 
@@ -191,7 +191,7 @@ def load_anchor(
     model = cast(Model, checkout(repository, state.anchor, (champion.version, parent)))
     task = task_of(manifest.task, manifest.labels, model)
     same = training_state.features_digest(manifest) == state.backbone
-    fresh = champion_features if same else features_of(model, [row.example().inputs for row in rows])
+    fresh = champion_features if same else features_of(model, [row.example().content for row in rows])
     return Contestant(model, task, fresh, torch.empty(0, 0))
 
 

@@ -25,21 +25,16 @@ from dripstone.select.ladder import rungs
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.cached_features import features_from
-from dripstone.train.features import head_logits
+from dripstone.train.features import outputs_of
 from dripstone.train.hyperparameters import choose_hyperparameters
 from dripstone.train.rows import Rows
 from dripstone.train.statistics import no_rows
 from dripstone.train.tuning import tune
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import Batch
-from dripstone.update.candidate import (
-    Candidate,
-    Lesson,
-    solve_head,
-    train_candidate,
-    training_weights,
-)
+from dripstone.update.candidate import Candidate, solve_head, train_candidate
 from dripstone.update.champion import Champion
+from dripstone.update.lesson import Lesson, training_weights
 from dripstone.update.solve_anew import old_rows, solve_anew
 
 FIRST_ROWS = 200
@@ -219,7 +214,7 @@ def _try_head(learned: Lesson, held: Lesson) -> _Try:
     began = time.process_time()
     model = learned.fork(["head.weight", "head.bias"])
     solve_head(learned, model, no_rows())
-    right = head_logits(model, held.features).argmax(dim=1) == held.targets
+    right = outputs_of(model, held.features).argmax(dim=1) == held.targets
     selection = parse_selection(f"head@{RIDGE}")
     return _Try(selection, model, right, _rung(selection, right, began))
 
@@ -233,7 +228,7 @@ def _try_suffix(learned: Lesson, held: Lesson, selection: Selection) -> Generato
     if not learned.champion.task.labels:
         choose_hyperparameters(model.head, features[1], held.targets, held.weights, learned.config.train.ridge)
     solve_head(replace(learned, known=features[0]), model, no_rows())
-    right = head_logits(model, features[1]).argmax(dim=1) == held.targets
+    right = outputs_of(model, features[1]).argmax(dim=1) == held.targets
     return _Try(selection, model, right, _rung(selection, right, began))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 import msgspec
+import numpy as np
 
 from dripstone.core.errors import StoreError, UsageError
 from dripstone.core.records import Certificate, EntryEvent, LogEntry, count, now
@@ -14,7 +15,8 @@ from dripstone.store.certificates import NO_FILE
 from dripstone.store.ledger import Book, PendingRow, QuarantineGroup
 from dripstone.store.repository import Repository
 from dripstone.update.bookkeeping import without_places
-from dripstone.update.lineage import Place, ancestors, last_certificate, learned_places, read_rows
+from dripstone.update.known import is_known, known_rows, merge_known
+from dripstone.update.lineage import Place, ancestors, last_certificate, learned_places, page_rows, read_rows
 
 
 def revert(repository: Repository, version: str | None = None) -> LogEntry:
@@ -142,8 +144,20 @@ def _move(
         for page, indices in _by_page(set(last.values()) - back.keys()).items()
     ]
     pending = [item for item in book.pending if item.row.id not in returned]
+    # A correction of what is left behind may say just what the version has learned that comes back.
+    if {item.row.id for item in pending} & set(gone.values()):
+        known = _known_to(repository, there)
+        pending = [item for item in pending if not is_known(known, item.row)]
     book = msgspec.structs.replace(book, pending=pending, quarantined=[*book.quarantined, *groups])
     return _append(repository, number, target, event, reason, book, certificate)
+
+
+def _known_to(repository: Repository, line: Sequence[str]) -> np.ndarray:
+    """Every row that a line of versions has learned or is judged by, each as it was last."""
+    known = known_rows([])
+    for version in line:
+        known = merge_known(known, known_rows(page_rows(repository, version)))
+    return known
 
 
 def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:

@@ -25,7 +25,8 @@ from dripstone.store.ledger import PageRow
 from dripstone.train.features import features_of
 from dripstone.train.hyperparameters import choose_hyperparameters
 from dripstone.update.attempt import Attempt
-from dripstone.update.candidate import Candidate, Lesson, training_weights
+from dripstone.update.candidate import Candidate
+from dripstone.update.lesson import Lesson, training_weights
 from dripstone.update.moments import scaling_of
 from dripstone.update.solve_anew import old_rows, solve_anew
 

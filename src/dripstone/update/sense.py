@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dripstone.core.config import Config
-from dripstone.core.examples import Label, label_of
+from dripstone.core.examples import Label, Reply, label_of
 from dripstone.curate.policy import parse_policy
 from dripstone.gate import reasons
 from dripstone.gate.doubt import raise_doubt
@@ -18,12 +18,12 @@ from dripstone.gate.new_labels import ALIKE, find_thefts, likeness, unlearned_la
 from dripstone.gate.sense import batch_sense, class_sense, effective_rows, exceeds_chance, like_batch
 from dripstone.gate.trusted import newest_trusted
 from dripstone.store.state import TrainingState
-from dripstone.train.features import head_logits
+from dripstone.train.features import outputs_of
 from dripstone.update import training_state
 from dripstone.update.batch import Batch, BatchRow
-from dripstone.update.candidate import Encoding
 from dripstone.update.champion import Champion
 from dripstone.update.hearing import Hearing, heaviest, trusted_features
+from dripstone.update.lesson import Encoding
 
 RECENT, RECENT_OF_EACH = 200, 20
 """Trusted rows that new rows are held against where the policy expects drift: the newest ones, and those of a label."""
@@ -66,9 +66,16 @@ def ask_champion(champion: Champion, batch: Batch, encoding: Encoding, state: Tr
     trusted_targets = task.classes(task.encode([row.target for row in state.trusted]))
     known = np.flatnonzero(trusted_targets >= 0)
     scores = features = torch.empty(len(batch.rows), 0)
-    if task.labels:
+    if task.texts:  # a text that nobody was asked for cannot contradict; a reply can
+        replies = np.array([isinstance(row.example.target, Reply) for row in batch.rows], dtype=bool)
+        targets = np.where(replies, targets, -1)
+        features = scores = torch.zeros(len(batch.rows), champion.model.reads)
+        if task.labels and replies.any():
+            places = np.flatnonzero(replies)
+            scores[torch.from_numpy(places)] = encoding.of(places.tolist())
+    elif task.labels:
         features = encoding.of(range(len(batch.rows)))
-        scores = head_logits(champion.model, features)
+        scores = outputs_of(champion.model, features)
     familiar, recent = np.ones(len(batch.rows), dtype=bool), np.ones(len(known), dtype=bool)
     if parse_policy(config.curate.policy).drift and state.trusted:
         familiar = find_familiar(features.numpy(), trusted_features(state).numpy())
@@ -168,7 +175,7 @@ def _scores_of(champion: Champion, state: TrainingState, trusted: np.ndarray, la
     if len(trusted) == 0:
         return np.empty(0)
     features = trusted_features(state)[torch.from_numpy(trusted)]
-    return head_logits(champion.model, features)[:, label].numpy()
+    return outputs_of(champion.model, features)[:, label].numpy()
 
 
 def is_contested(batch: Batch, opinion: Opinion) -> bool:
@@ -257,6 +264,8 @@ def set_aside_new_labels(champion: Champion, hearing: Hearing, batch: Batch, con
     fresh, labels = hearing.fresh, hearing.labels
     targets, answers, right = hearing.targets, hearing.marked.answers, hearing.marked.right
     why: dict[int, str] = {}
+    if champion.task.texts:
+        return []
     if known:  # a first version may be poor: there is nothing better
         unlearned = unlearned_labels(targets[:fresh], right[:fresh], known)
         why |= {code: reasons.unlearned(labels[code]) for code in unlearned}

@@ -11,7 +11,8 @@ from dripstone.curate.policy import parse_policy
 from dripstone.select.selection import Selection
 from dripstone.store.ledger import PageRow
 from dripstone.update.attempt import Attempt
-from dripstone.update.candidate import Candidate, Lesson, check_finite, count_parameters, solve_head
+from dripstone.update.candidate import Candidate, check_finite, count_parameters, solve_head
+from dripstone.update.lesson import Lesson
 from dripstone.update.training_state import fresh_statistics, trained_rows
 
 

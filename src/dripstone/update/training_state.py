@@ -28,8 +28,8 @@ from dripstone.gate.trusted import keep_trusted
 from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import MARKS, TrainingState
-from dripstone.tasks.kinds import task_of
-from dripstone.train.features import features_of, head_logits
+from dripstone.tasks.kinds import KINDS, task_of
+from dripstone.train.features import features_of, outputs_of
 from dripstone.train.statistics import Statistics, add_rows, fits, no_rows, read_statistics
 from dripstone.update.bookkeeping import affordable
 from dripstone.update.drift import Watched, advance_drift
@@ -46,10 +46,11 @@ LEARNED = ("head.weight", "head.bias", "head.scale", "head.penalty")
 
 
 def features_digest(manifest: Manifest) -> str:
-    """Hash of every tensor that a row's expanded features depend on."""
+    """Hash of every tensor that what is kept of a row depends on: of texts, how likely they are, all of them."""
     digest = hashlib.sha256()
+    apart = () if KINDS[manifest.task].texts else LEARNED
     for name, entry in sorted(manifest.tensors.items()):
-        if name not in LEARNED:
+        if name not in apart:
             digest.update(f"{name}\0{entry.digest}\0".encode())
     return digest.hexdigest()
 
@@ -127,7 +128,7 @@ def _rebuild(repository: Repository, config: Config, version: str, anchor: str, 
         memory = advance_memory(memory, learned, judging, config, repository.holdout_key, model)
         known = merge_known(known, known_rows(page))
         moments = advance_moments(moments, learned, model)
-    features = features_of(model, [row.example().inputs for row in trusted])
+    features = features_of(model, [row.example().content for row in trusted])
     state = state_of_trusted(repository, version, anchor, model, trusted, features)
     known_raw = to_raw(torch.from_numpy(known.reshape(-1)))
     look = look_of(repository, version)
@@ -193,14 +194,14 @@ def _mark_anew(
     module: nn.Module = model  # type: ignore[assignment]
     best: Model = checkout(repository, anchor, (version, module))  # type: ignore[assignment]
     if features_digest(manifest) != features_digest(own):
-        features = features_of(best, [row.example().inputs for row in rows])
+        features = features_of(best, [row.example().content for row in rows])
     return marks_to_raw(mine, _marks_on(best, manifest, rows, features))
 
 
 def _marks_on(model: Model, manifest: Manifest, rows: Sequence[PageRow], features: torch.Tensor) -> np.ndarray:
     """How a version does on rows whose features it made."""
     task = task_of(manifest.task, manifest.labels, model)
-    return task.mark(head_logits(model, features), task.encode([row.target for row in rows])).kept
+    return task.mark(outputs_of(model, features), task.encode([row.target for row in rows])).kept
 
 
 def _stay_trusted(rows: Sequence[PageRow], cap: int) -> list[int]:
@@ -267,7 +268,7 @@ def _with_rows(statistics: Statistics, rows: Sequence[PageRow], model: Model, ta
         statistics = add_rows(
             statistics,
             model.head,
-            features_of(model, [example.inputs for example in examples]),
+            features_of(model, [example.content for example in examples]),
             torch.from_numpy(task.encode([example.target for example in examples])),
             sign * torch.tensor([example.training_weight for example in examples], dtype=torch.float64),
         )

@@ -64,7 +64,7 @@ def hear_candidate(attempt: Attempt, candidate: Candidate, model: Model) -> Hear
     if alone or attempt.champion.task.labels:
         features = attempt.encoding.of(batch.places(held_out=True))
     else:  # whoever knows no label says nothing, whatever the features
-        features = torch.zeros(len(rows), attempt.champion.model.head.features)
+        features = torch.zeros(len(rows), attempt.champion.model.reads)
     # Where the head alone has moved, the champion's features are the candidate's.
     shared = features if alone else None
     return hear(
@@ -108,7 +108,7 @@ def _latencies(attempt: Attempt, model: Model, hearing: Hearing) -> tuple[float,
     """Milliseconds a row of both, where a limit asks for them and there are rows to time."""
     if attempt.config.gate.limits.latency_ratio is None or not hearing.rows:
         return None
-    inputs = [row.example().inputs for row in hearing.rows[:LATENCY_ROWS]]
+    inputs = [row.example().content for row in hearing.rows[:LATENCY_ROWS]]
     old, new = latency_ms([attempt.champion.model, model], inputs)
     return old, new
 

@@ -190,11 +190,12 @@ def known(task: str, labels: int) -> str:
 
     Examples
     --------
-    >>> known("classification", 3), known("regression", 1), known("regression", 0)
-    ('3 labels', 'a number', 'no number yet')
+    >>> known("classification", 3), known("regression", 1), known("causal_lm", 0)
+    ('3 labels', 'a number', 'no text yet')
     """
-    if task == "regression":
-        return "a number" if labels else "no number yet"
+    if task != "classification":
+        what = "number" if task == "regression" else "text"
+        return f"a {what}" if labels else f"no {what} yet"
     from dripstone.core.records import count
 
     return count(labels, "label")

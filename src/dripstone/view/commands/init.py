@@ -25,7 +25,7 @@ from dripstone.view.output import Output, known, short
 )
 @click.option("--task", default="classification", show_default=True, help="What an example means.")
 @click.option("--input", "columns", multiple=True, metavar="COL", help="Column of the inputs; several make a vector.")
-@click.option("--target", default="label", show_default=True, metavar="COL", help="Column of the label.")
+@click.option("--target", metavar="COL", help="Column of the label, number or reply; label where it is not given.")
 @click.option("--data", metavar="FILE", help="Rows to train version 1 on.")
 @click.option("--holdout", metavar="FILE", help="Rows that are held out for ever.")
 @set_option
@@ -38,7 +38,7 @@ def command(
     arguments: dict[str, Any],
     task: str,
     columns: tuple[str, ...],
-    target: str,
+    target: str | None,
     data: str | None,
     holdout: str | None,
     settings: dict[str, str],

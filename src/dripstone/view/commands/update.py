@@ -101,25 +101,34 @@ def to_text(update: Update, *, dry_run: bool = False) -> str:
 def _measured(update: Update) -> dict[str, str]:
     """What was measured. Trusted rows have chosen the live version, so that fresh ones come first."""
     values = {}
-    champion, candidate, flips = update.metrics.champion, update.metrics.candidate, update.flips
-    fresh = (champion.fresh_accuracy, candidate.fresh_accuracy, count(update.evidence.rows, "fresh row"))
-    every = (champion.accuracy, candidate.accuracy, f"{count(flips.rows, 'held-out row')}, used before")
-    old, new, where = fresh if fresh[0] is not None else every
-    if candidate.rmse is not None:
-        values["error"] = f"{_error(champion)} -> {_error(candidate)}, root mean square, on {where}"
-    elif old is not None and new is not None:
-        values["accuracy"] = f"{old:.4f} -> {new:.4f} on {where}"
-    if old is not None:
-        values["flips"] = f"{flips.positive:,} for the better, {flips.negative:,} for the worse, of {flips.rows:,}"
+    flips = update.flips
+    for name, fresh, every, form, more in MEASURES:
+        old, new = (_measure(side, fresh, every) for side in (update.metrics.champion, update.metrics.candidate))
+        if new is not None:
+            is_fresh = getattr(update.metrics.candidate, fresh) is not None
+            rows = count(update.evidence.rows, "fresh row")
+            where = rows if is_fresh else f"{count(flips.rows, 'held-out row')}, used before"
+            before = "-" if old is None else format(old, form)
+            values[name] = f"{before} -> {format(new, form)}{more} on {where}"
+            values["flips"] = f"{flips.positive:,} for the better, {flips.negative:,} for the worse, of {flips.rows:,}"
+            break
     if update.intrusion:
         values["intrusion"] = f"new labels take {update.intrusion:.1%} of the trusted rows"
     return values
 
 
-def _error(metrics: Metrics) -> str:
-    """The error on fresh rows, or where there is none on all held-out ones; a dash for who gave no number."""
-    found = metrics.rmse if metrics.fresh_rmse is None else metrics.fresh_rmse
-    return "-" if found is None else f"{found:.4g}"
+MEASURES = (
+    ("error", "fresh_rmse", "rmse", ".4g", ", root mean square,"),
+    ("perplexity", "fresh_perplexity", "perplexity", ".4g", ""),
+    ("accuracy", "fresh_accuracy", "accuracy", ".4f", ""),
+)
+"""Name, measures on fresh and on all held-out rows, how they are written; the first that there is says it."""
+
+
+def _measure(metrics: Metrics, fresh: str, every: str) -> float | None:
+    """The measure on fresh rows, or where there is none on all held-out ones."""
+    found: float | None = getattr(metrics, fresh)
+    return getattr(metrics, every) if found is None else found
 
 
 def _warn(out: Output, update: Update) -> None:

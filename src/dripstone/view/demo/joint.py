@@ -14,7 +14,7 @@ from dripstone.learner import Learner
 from dripstone.stream.columns import to_inputs
 from dripstone.tasks.classification import Classification, answers
 from dripstone.train.closed_form import fit_head
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.train.statistics import add_rows, no_rows
 from dripstone.view.demo.stream import Row, Stream
 
@@ -51,7 +51,7 @@ def train_jointly(learner: Learner, stream: Stream) -> Joint:
     ones = torch.ones(len(rows), dtype=torch.float64)
     statistics = add_rows(no_rows(), model.head, features, targets, ones)
     fit_head(model.head, statistics, float(model.head.penalty), features, targets, ones)
-    closed_form = _accuracy(head_logits(model, test), truth)
+    closed_form = _accuracy(outputs_of(model, test), truth)
     return Joint(len(rows), closed_form, _network(features, targets, test, truth, len(task.labels)))
 
 

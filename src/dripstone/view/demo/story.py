@@ -16,7 +16,7 @@ from dripstone.core.records import Update
 from dripstone.learner import Learner
 from dripstone.stream.columns import to_inputs
 from dripstone.tasks.classification import answers
-from dripstone.train.features import features_of, head_logits
+from dripstone.train.features import features_of, outputs_of
 from dripstone.update.champion import Champion
 from dripstone.update.training_state import features_digest
 from dripstone.view.demo.joint import train_jointly
@@ -43,7 +43,7 @@ class Ruler:
         backbone = features_digest(learner.repository.manifest(champion.version))
         if backbone != self._backbone:
             self._features, self._backbone = features_of(champion.model, self.inputs), backbone
-        best = answers(head_logits(champion.model, self._features))
+        best = answers(outputs_of(champion.model, self._features))
         return [champion.task.labels[index] if index >= 0 else None for index in best]
 
     def accuracy(self, learner: Learner, labels: frozenset[str | int]) -> float:
@@ -155,7 +155,7 @@ def check_revert(learner: Learner, ruler: Ruler, stream: Stream, out: Output) ->
 def _logits(champion: Champion, ruler: Ruler) -> torch.Tensor:
     """Anew from the inputs, not from features that were kept."""
     some = ruler.inputs[:256]
-    return head_logits(champion.model, features_of(champion.model, some))
+    return outputs_of(champion.model, features_of(champion.model, some))
 
 
 def swap_under_load(learner: Learner, stream: Stream, out: Output, moves: int = 4) -> dict[str, Any]:

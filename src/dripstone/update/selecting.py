@@ -1,0 +1,115 @@
+"""What an update may move, and whether the settings suit it: asked before a row is looked at."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dripstone.core.blocks import find_blocks
+from dripstone.core.config import Config
+from dripstone.core.errors import UsageError
+from dripstone.core.protocols import Model, Task
+from dripstone.curate.policy import Policy, parse_policy
+from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
+from dripstone.train.optimizers import check_optimizer
+from dripstone.update.champion import Champion
+
+
+def choose_selection(config: Config, champion: Champion) -> Selection:
+    """The configured selection; ``head`` is solved in closed form wherever every label has statistics.
+
+    Raises
+    ------
+    UsageError
+        If a word is not known, or asks for what this model or the configuration cannot give.
+    """
+    optimizer = config.train.optimizer
+    selection = parse_selection(config.select.selection, RIDGE if champion.solvable else optimizer, optimizer)
+    if selection.name == LADDER and champion.task.texts:
+        selection = _ladder_of_texts(champion, optimizer)
+    elif selection.name == LADDER and not champion.solvable:
+        selection = Selection("head", None, optimizer)  # without statistics there is no first rung to climb from
+    if selection.method == RIDGE and champion.task.texts:
+        raise UsageError(
+            "the closed form solves an output layer for rows, and a language model's has one for every token",
+            remedy=f"use suffix:1@{optimizer}, vectors, full or ladder",
+            kind="usage.selection",
+        )
+    if selection.method == RIDGE and not champion.solvable:
+        raise UsageError(
+            "the closed form needs rows of every label, and this model's output layer came with labels of its own",
+            remedy=f"use head@{optimizer}",
+            kind="usage.selection",
+        )
+    if selection.method != RIDGE:
+        check_optimizer(selection.method or optimizer)
+    policy = parse_policy(config.curate.policy)
+    _check_task(config, policy, champion.task)
+    _check_loop_policies(policy, selection, champion.model)
+    retain = config.train.retain
+    if (retain.ewc or retain.derpp) and not policy.replay.capacity:
+        raise UsageError(
+            "train.retain.ewc and train.retain.derpp hold what replayed rows say, and no rows are remembered",
+            remedy="set curate.policy to screen+replay:2000, or use train.retain.distill or l2",
+            kind="usage.retain",
+        )
+    return selection
+
+
+def _ladder_of_texts(champion: Champion, optimizer: str) -> Selection:
+    """Everything on the first texts, which there is nothing to learn from but these; then the last half of the blocks,
+    which forgets next to nothing (``bench/RESULTS.md``)."""
+    module: nn.Module = champion.model  # type: ignore[assignment]
+    blocks = len(find_blocks(module.get_submodule("backbone")))
+    if not champion.task.labels or blocks < 2:
+        return Selection("full", None, optimizer)
+    return Selection("suffix", blocks // 2, optimizer)
+
+
+def _check_task(config: Config, policy: Policy, task: Task) -> None:
+    """Refuse what asks for labels where there are numbers, and the other way round, instead of passing it over."""
+    if config.task.metric not in task.metrics:
+        raise UsageError(
+            f"the metric {config.task.metric!r} does not measure {task.kind}",
+            remedy=f"set task.metric to {' or '.join(task.metrics)}",
+            kind="usage.metric",
+        )
+    if not (task.numbers or task.texts):
+        return
+    what = "the targets are numbers" if task.numbers else "the rows are texts without labels"
+    known, kept = policy.screen.known and policy.screen, policy.replay.law != "reservoir" and policy.replay
+    of_features = (policy.drift, policy.forget, policy.augment) if task.texts else ()
+    for named in (known, policy.noise, policy.weight, kept, *of_features):
+        if named:
+            raise UsageError(
+                f"{named} goes by labels, or by features of rows, and {what}"
+                if task.texts
+                else f"{named} goes by labels, and {what}",
+                remedy="leave it out of curate.policy",
+                kind="usage.curate",
+            )
+    retain = config.train.retain
+    if retain.distill or retain.derpp:
+        raise UsageError(
+            f"train.retain.distill and train.retain.derpp hold the scores of labels, and {what}",
+            remedy="use train.retain.ewc or l2, or replay alone",
+            kind="usage.retain",
+        )
+
+
+def _check_loop_policies(policy: Policy, selection: Selection, model: Model) -> None:
+    """Refuse policies of the loop where there is none, instead of passing them over."""
+    for named in (policy.prune, policy.augment):
+        if named and (selection.method == RIDGE or selection.name == LADDER):
+            raise UsageError(
+                f"{named} acts in the epochs of the loop, and {selection} learns in closed form",
+                remedy="use a selection that trains in the loop, as suffix:1, or leave the policy out",
+                kind="usage.curate",
+            )
+    if policy.forget and not (selection.method == RIDGE or selection.name == LADDER):
+        raise UsageError(
+            f"{policy.forget} acts in the closed form, and {selection} learns in the loop",
+            remedy="use head or ladder, or leave the policy out",
+            kind="usage.curate",
+        )
+    if policy.augment:
+        policy.augment.fit(model.preprocess)
