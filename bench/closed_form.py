@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
 from bench.report import header
 from dripstone.core.memory import room
+from dripstone.core.records import Spec
+from dripstone.models.classifier import Classifier
 from dripstone.models.head import Head, RandomFourierFeatures
 from dripstone.train.features import outputs_of
 from dripstone.train.leave_one_out import CALIBRATION_ROWS, left_out_scores
@@ -79,6 +80,7 @@ def _pieces(rows: int, trusted: int, classes: int, columns: int, folder: Path) -
     ones = torch.ones(len(features), dtype=torch.float64)
     head = Head(RandomFourierFeatures(FEATURES, columns - FEATURES, seed=0), classes)
     head.fit(features)
+    model = Classifier(torch.nn.Identity(), torch.nn.Identity(), head, Spec("bench.closed_form:head"), {})
     before = to_sums(add_rows(no_rows(), head, features, targets, ones), head)
     new = features[:rows], targets[:rows], ones[:rows]
     solution = solve(before, head, PENALTY)
@@ -108,7 +110,7 @@ def _pieces(rows: int, trusted: int, classes: int, columns: int, folder: Path) -
         ),
         Piece(
             "answers to trusted rows",
-            lambda: outputs_of(SimpleNamespace(head=head), features[:trusted]),  # type: ignore[arg-type]
+            lambda: outputs_of(model, features[:trusted]),
             single=trusted * (expanding + 2.0 * columns * classes),
         ),
         Piece("state, hashed and written", lambda: _store(before.gram, folder), bytes=4 * size**2),

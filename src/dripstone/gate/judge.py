@@ -217,7 +217,7 @@ def _measure(answers: Answers, marks: Marks, fresh: Answers, fresh_marks: Marks)
 
 
 def _measure_texts(answers: Answers, marks: Marks, fresh: Answers, fresh_marks: Marks) -> Metrics:
-    """Perplexities, each text counting the same; None where one of the texts got no probability."""
+    """Perplexities, each text counting the same; None for a version that gives no probabilities."""
     by_slice = slice_means(_losses(marks), answers.weights, answers.partitions)
     return Metrics(
         perplexity=_perplexity(answers.mean(_losses(marks))),
@@ -227,9 +227,8 @@ def _measure_texts(answers: Answers, marks: Marks, fresh: Answers, fresh_marks: 
 
 
 def _losses(marks: Marks) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return -np.log(marks.probability.astype(np.float64))
+    return -np.log(np.maximum(marks.probability.astype(np.float64), math.exp(-LARGEST_LOSS)))
 
 
 def _perplexity(loss: float | None) -> float | None:
-    return math.exp(loss) if loss is not None and loss < LARGEST_LOSS else None
+    return math.exp(loss) if loss is not None and loss < LARGEST_LOSS - 1 else None

@@ -54,6 +54,7 @@ class Batcher:
     Examples
     --------
     >>> from dripstone.tasks.classification import Classification
+    >>> import torch
     >>> class Sign(torch.nn.Module):
     ...     def collate(self, inputs):
     ...         return torch.tensor(inputs)
