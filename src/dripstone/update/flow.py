@@ -250,11 +250,12 @@ def _contend(attempt: Attempt) -> Generator[Event, None, Outcome]:
 
 def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
     champion, batch, state = attempt.champion, attempt.batch, attempt.start.state
+    replays = parse_policy(attempt.config.curate.policy).replay.capacity > 0
     lesson = make_lesson(
         champion,
         attempt.encoding,
         batch,
-        replay=[row.example() for row in state.replay],
+        replay=[row.example() for row in state.replay] if replays else [],
         statistics=_statistics(attempt),
         config=attempt.config,
         carried=state.optimizer,

@@ -117,9 +117,12 @@ def _to_text(facts: dict[str, Any]) -> str:
 def voucher(certificate: dict[str, Any]) -> str:
     """Who says that a version may be live, and against what it was held."""
     source = {"gate": "the gate", "first": "nobody, nothing was live before it", "person": "a person"}
+    source["champion"] = f"version {short(certificate['champion'])}, which it was grown from"
     text = source[certificate["source"]]
     if certificate["source"] == "person":
         return f"{text}, against the gate or without it: {certificate['reason']}"
+    if certificate["source"] == "champion":
+        return f"{text}: {certificate['reason']}"
     if certificate["source"] == "first" or certificate["champion"] is None:
         return text
     if certificate["rules"]["mode"] == "off":
