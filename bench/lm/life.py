@@ -1,0 +1,65 @@
+"""One life: a method meets the three domains, and is measured on all of them after each."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import torch
+
+from bench.lm.domains import Domain
+from dripstone.models.language_model import LanguageModel
+from dripstone.train.features import features_of
+
+PASSES = 2
+"""Over the first domain, with which every model begins, and in retraining; later domains are gone through once."""
+
+BATCH, FIRST_RATE, RATE = 8, 3e-3, 1e-3
+"""Windows a step; learning rates from nothing and of what has learned. Cosine, a tenth of warming up, clipped at 1."""
+
+REPLAY = 0.5
+"""Documents remembered, of those of a stage: a third of what an update learns is old."""
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How large the model and its data are."""
+
+    characters: int = 600_000
+    vocabulary: int = 4096
+    width: int = 160
+    depth: int = 6
+    heads: int = 5
+    context: int = 256
+
+
+class Life(msgspec.Struct, frozen=True):
+    """What was lived."""
+
+    method: str
+    seed: int
+    shape: Shape
+
+
+class Lived(msgspec.Struct, frozen=True):
+    """What came of it: ``perplexity`` [stages][domains], CPU-s and bytes kept of each stage, what the gate said."""
+
+    life: Life
+    perplexity: list[list[float]]
+    cpu_seconds: list[float]
+    kept_bytes: list[int]
+    verdicts: list[str]
+    parameters: int
+
+
+def perplexities(model: LanguageModel, domains: list[Domain]) -> list[float]:
+    """Of a token of each domain's measured documents."""
+    found = []
+    for domain in domains:
+        read = features_of(model, domain.measured).double()
+        found.append(math.exp(float((read[:, 0] * read[:, 1]).sum() / read[:, 0].sum())))
+    return found
+
+
+def parameters_of(model: torch.nn.Module) -> int:
+    """How many numbers it has, those that are tied counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,79 @@
+"""Lives with Dripstone: the first stage as update zero, the later ones as updates like any other."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from bench.lm.domains import Domain
+from bench.lm.life import BATCH, FIRST_RATE, PASSES, RATE, REPLAY, Life, Lived, Shape, parameters_of, perplexities
+from dripstone.learner import Learner
+from dripstone.models import decoder
+from dripstone.models.language_model import LanguageModel
+
+METHODS = {
+    "Dripstone": "ladder",
+    "Dripstone, suffix:1": "suffix:1",
+    "Dripstone, suffix:2": "suffix:2",
+    "Dripstone, vectors": "vectors",
+    "Dripstone, full": "full",
+}
+"""Selections of the later updates."""
+
+
+def begin(folder: Path, shape: Shape, seed: int, first: Domain) -> tuple[Learner, float]:
+    """A project that has learned the first domain, and the CPU-s of that."""
+    model = decoder(shape.vocabulary, shape.width, shape.depth, shape.heads, shape.context, seed=seed)
+    settings = {
+        "task.slice": "domain",
+        "train.batch_size": BATCH,
+        "train.learning_rate": FIRST_RATE,
+        "train.stop.epochs": PASSES,
+        "train.seed": seed,
+        "gate.trusted": 200,
+        "gate.holdout": 0.1,
+        "gate.minimum": 20,
+        "curate.policy": f"screen+replay:{int(REPLAY * len(first.learned))}",
+    }
+    learner = Learner.create(folder, model=model, task="causal_lm", settings=settings)
+    began = time.process_time()
+    update = learner.update(_rows(first), gate="off")
+    assert update.promoted, update.reason
+    return learner, time.process_time() - began
+
+
+def live(life: Life, begun: Path, domains: list[Domain], first_seconds: float) -> Lived:
+    """The later domains, each an update with the gate on."""
+    folder = begun.with_name(f"{begun.name}-{life.method.replace(' ', '-').replace(',', '').replace(':', '')}")
+    shutil.copytree(begun, folder)
+    try:
+        chosen = {"select.selection": METHODS[life.method], "train.learning_rate": RATE, "train.stop.epochs": 1}
+        learner = Learner.open(folder, chosen)
+        matrix, seconds, kept, verdicts = [perplexities(_model(learner), domains)], [first_seconds], [], ["promoted"]
+        kept.append(_bytes(learner))
+        for domain in domains[1:]:
+            began = time.process_time()
+            update = learner.update(_rows(domain))
+            seconds.append(time.process_time() - began)
+            verdicts.append(update.verdict)
+            kept.append(update.delta_bytes)
+            matrix.append(perplexities(_model(learner), domains))
+        return Lived(life, matrix, seconds, kept, verdicts, parameters_of(_model(learner)))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _rows(domain: Domain) -> list[dict[str, str]]:
+    return [{"text": text, "domain": domain.name} for text in domain.learned]
+
+
+def _model(learner: Learner) -> LanguageModel:
+    model = learner.champion().model
+    assert isinstance(model, LanguageModel)
+    return model
+
+
+def _bytes(learner: Learner) -> int:
+    """What the store keeps of the first version."""
+    return sum(path.stat().st_size for path in (learner.repository.path / "objects").rglob("*") if path.is_file())
