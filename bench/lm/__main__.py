@@ -1,12 +1,12 @@
-"""A decoder of 2.5 million parameters meets Shakespeare, the Bible and the Python documentation, one after another.
+"""A decoder of 1.5 million parameters meets Shakespeare, the Bible and the Python documentation, one after another.
 
-    python -m bench.lm --data FOLDER [--seeds 1] [--methods "Dripstone;full, replay"] [--characters 600000] [--quick]
+    python -m bench.lm --data FOLDER [--seeds 1] [--methods "Dripstone;full, replay"] [--characters 300000] [--quick]
         [--json FILE] [--plot FILE]
 
 FOLDER holds lm_tinyshakespeare, lm_bible_kjv and lm_python_docs. Every method begins with the model that has learned
-the first domain, goes through what is new once, and remembers as many old documents. Dripstone's updates are whole
-ones: screening, gate (one document in ten held out and not learned, at most 200 trusted ones) and store are in their
-CPU-s. What the others keep of a stage is its weights, of LoRA its adapters. One thread. LoRA needs
+the first domain, goes through what is new three times, and remembers as many old documents. Dripstone's updates are
+whole ones: screening, gate (one document in ten held out and not learned, at most 200 trusted ones) and store are in
+their CPU-s. What the others keep of a stage is its weights, of LoRA its adapters. One thread. LoRA needs
 ``pip install --no-deps peft accelerate psutil``, --plot needs matplotlib. --json keeps what was lived before.
 """
 
@@ -88,7 +88,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--methods", default=";".join([*ours.METHODS, *plain.METHODS]))
-    parser.add_argument("--characters", type=int, default=600_000)
+    parser.add_argument("--characters", type=int, default=300_000)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)

@@ -11,8 +11,8 @@ from bench.lm.domains import Domain
 from dripstone.models.language_model import LanguageModel
 from dripstone.train.features import features_of
 
-PASSES = 2
-"""Over the first domain, with which every model begins, and in retraining; later domains are gone through once."""
+FIRST_PASSES, PASSES = 6, 3
+"""Over the first domain, with which every model begins, and in retraining; over later ones, with what is replayed."""
 
 BATCH, FIRST_RATE, RATE = 8, 3e-3, 1e-3
 """Windows a step; learning rates from nothing and of what has learned. Cosine, a tenth of warming up, clipped at 1."""
@@ -24,12 +24,12 @@ REPLAY = 0.5
 class Shape(msgspec.Struct, frozen=True):
     """How large the model and its data are."""
 
-    characters: int = 600_000
-    vocabulary: int = 4096
-    width: int = 160
+    characters: int = 300_000
+    vocabulary: int = 2048
+    width: int = 128
     depth: int = 6
-    heads: int = 5
-    context: int = 256
+    heads: int = 4
+    context: int = 128
 
 
 class Life(msgspec.Struct, frozen=True):

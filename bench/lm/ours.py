@@ -7,7 +7,19 @@ import time
 from pathlib import Path
 
 from bench.lm.domains import Domain
-from bench.lm.life import BATCH, FIRST_RATE, PASSES, RATE, REPLAY, Life, Lived, Shape, parameters_of, perplexities
+from bench.lm.life import (
+    BATCH,
+    FIRST_PASSES,
+    FIRST_RATE,
+    PASSES,
+    RATE,
+    REPLAY,
+    Life,
+    Lived,
+    Shape,
+    parameters_of,
+    perplexities,
+)
 from dripstone.learner import Learner
 from dripstone.models import decoder
 from dripstone.models.language_model import LanguageModel
@@ -29,7 +41,7 @@ def begin(folder: Path, shape: Shape, seed: int, first: Domain) -> tuple[Learner
         "task.slice": "domain",
         "train.batch_size": BATCH,
         "train.learning_rate": FIRST_RATE,
-        "train.stop.epochs": PASSES,
+        "train.stop.epochs": FIRST_PASSES,
         "train.seed": seed,
         "gate.trusted": 200,
         "gate.holdout": 0.1,
@@ -48,7 +60,7 @@ def live(life: Life, begun: Path, domains: list[Domain], first_seconds: float) -
     folder = begun.with_name(f"{begun.name}-{life.method.replace(' ', '-').replace(',', '').replace(':', '')}")
     shutil.copytree(begun, folder)
     try:
-        chosen = {"select.selection": METHODS[life.method], "train.learning_rate": RATE, "train.stop.epochs": 1}
+        chosen = {"select.selection": METHODS[life.method], "train.learning_rate": RATE, "train.stop.epochs": PASSES}
         learner = Learner.open(folder, chosen)
         matrix, seconds, kept, verdicts = [perplexities(_model(learner), domains)], [first_seconds], [], ["promoted"]
         kept.append(_bytes(learner))

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 import torch
 
 from bench.lm.domains import Domain
-from bench.lm.life import BATCH, FIRST_RATE, PASSES, RATE, REPLAY, Life, Lived, parameters_of, perplexities
+from bench.lm.life import (
+    BATCH,
+    FIRST_PASSES,
+    FIRST_RATE,
+    PASSES,
+    RATE,
+    REPLAY,
+    Life,
+    Lived,
+    parameters_of,
+    perplexities,
+)
 from dripstone.core.losses import cross_entropy
 from dripstone.models.factory import build
 from dripstone.models.language_model import LanguageModel
@@ -30,14 +41,20 @@ def live(life: Life, begun: LanguageModel, domains: list[Domain], first_seconds:
         began = time.process_time()
         if life.method == "retrained at every stage":
             model = _from_nothing(begun, life.seed)
-            train(model, [text for one in domains[: stage + 1] for text in one.learned], PASSES, FIRST_RATE, life.seed)
+            train(
+                model,
+                [text for one in domains[: stage + 1] for text in one.learned],
+                FIRST_PASSES,
+                FIRST_RATE,
+                life.seed,
+            )
             size = parameters_of(model)
         elif life.method.startswith("LoRA"):
             rate = 3 * RATE if life.method.endswith("rate") else RATE
             size = _train_lora(model, [*domain.learned, *memory], rate, life.seed)
         else:
             replayed = [] if life.method == "full, no replay" else memory
-            train(model, [*domain.learned, *replayed], 1, RATE, life.seed)
+            train(model, [*domain.learned, *replayed], PASSES, RATE, life.seed)
             size = parameters_of(model)
         seconds.append(time.process_time() - began)
         kept.append(4 * size)
@@ -78,7 +95,7 @@ def _train_lora(model: LanguageModel, texts: Sequence[str], rate: float, seed: i
     adapted = get_peft_model(model.backbone, LoraConfig(**LORA))  # type: ignore[arg-type]
     model.backbone = adapted
     size = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    train(model, texts, 1, rate, seed)
+    train(model, texts, PASSES, rate, seed)
     model.backbone = adapted.merge_and_unload()
     return size
 
