@@ -89,10 +89,24 @@ def test_a_version_without_labels_answers_nothing(tmp_path):
         "old": learner.log()[0].version,
         "new": learner.log()[0].version,
         "tensors": [],
-        "flips": {"rows": result["flips"]["rows"], "better": 0, "worse": 0, "other": 0, "flipped": []},
+        "flips": {
+            "kind": "classification",
+            "rows": result["flips"]["rows"],
+            "better": 0,
+            "worse": 0,
+            "other": 0,
+            "flipped": [],
+        },
     }
 
 
 def test_without_trusted_rows_nothing_flips(tmp_path):
     champion = make(tmp_path).champion()
-    assert compare_answers(champion, champion, []) == {"rows": 0, "better": 0, "worse": 0, "other": 0, "flipped": []}
+    assert compare_answers(champion, champion, []) == {
+        "kind": "classification",
+        "rows": 0,
+        "better": 0,
+        "worse": 0,
+        "other": 0,
+        "flipped": [],
+    }

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dripstone.core.blocks import find_blocks
+from dripstone.core.examples import plain_target
 from dripstone.core.fork import named_tensors
 from dripstone.store.ledger import PageRow
 from dripstone.train.features import features_of, outputs_of
@@ -17,7 +18,7 @@ from dripstone.update.champion import Champion
 def compare_tensors(old: nn.Module, new: nn.Module) -> list[dict[str, Any]]:
     """Tensors whose bits differ: block, name, shapes, how many elements of how many.
 
-    Elements that only one of both has, because a layer has grown or is smaller again, count as changed.
+    Elements that only one of both has, because a layer has grown or is smaller again, count as changed; so do tensors.
 
     Examples
     --------
@@ -27,18 +28,18 @@ def compare_tensors(old: nn.Module, new: nn.Module) -> list[dict[str, Any]]:
     >>> [(row["name"], row["changed"], row["elements"]) for row in compare_tensors(one, two)]
     [('weight', 1, 2)]
     """
-    before = named_tensors(old)
-    blocks = find_blocks(new)
+    before, after = named_tensors(old), named_tensors(new)
+    blocks = list(dict.fromkeys(find_blocks(new) + find_blocks(old)))
     rows = []
-    for name, tensor in named_tensors(new).items():
-        changed, elements = _changed(before.get(name), tensor)
+    for name in after | before:
+        changed, elements = _changed(before.get(name), after.get(name))
         if changed:
             rows.append(
                 {
                     "block": _block(name, blocks),
                     "name": name,
                     "old_shape": list(before[name].shape) if name in before else None,
-                    "new_shape": list(tensor.shape),
+                    "new_shape": list(after[name].shape) if name in after else None,
                     "changed": changed,
                     "elements": elements,
                 }
@@ -46,8 +47,11 @@ def compare_tensors(old: nn.Module, new: nn.Module) -> list[dict[str, Any]]:
     return rows
 
 
-def _changed(old: torch.Tensor | None, new: torch.Tensor) -> tuple[int, int]:
+def _changed(old: torch.Tensor | None, new: torch.Tensor | None) -> tuple[int, int]:
     """How many elements differ, and how many both have together."""
+    if new is None:
+        old, new = None, old
+        assert new is not None
     if old is None or old.dtype != new.dtype or old.dim() != new.dim():
         return new.numel(), new.numel()
     common = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, new.shape, strict=True))
@@ -73,13 +77,14 @@ def compare_answers(old: Champion, new: Champion, rows: list[PageRow]) -> dict[s
         logits = outputs_of(version.model, features_of(version.model, [example.content for example in examples]))
         answered.append(version.task.answers(logits))
     flips = [
-        {"id": example.id, "target": example.target, "old": a, "new": b}
+        {"id": example.id, "target": plain_target(example.target), "old": a, "new": b}
         for example, a, b in zip(examples, *answered, strict=True)
         if not old.task.same(a, b)
     ]
     better = sum(old.task.better(flip["new"], flip["old"], flip["target"]) for flip in flips)
     worse = sum(old.task.better(flip["old"], flip["new"], flip["target"]) for flip in flips)
     return {
+        "kind": old.task.kind,
         "rows": len(rows),
         "better": better,
         "worse": worse,

@@ -113,6 +113,17 @@ def labels_of(targets: Iterable[Target | None]) -> list[Label]:
     return [label for target in targets if (label := label_of(target)) is not None]
 
 
+def plain_target(target: Target | None) -> str | int | float | None:
+    """A target as a person and JSON have it: of a reply its text.
+
+    Examples
+    --------
+    >>> plain_target(Reply("yes")), plain_target(3)
+    ('yes', 3)
+    """
+    return target.text if isinstance(target, Reply) else target
+
+
 def text_length(content: str | Exchange) -> int:
     """Characters of a text, or of an exchange.
 

@@ -77,6 +77,11 @@ class Task(Protocol):
         """The task with what a version's model says of it."""
         ...
 
+    @staticmethod
+    def known(model: Any) -> tuple[Label, ...]:
+        """What a new model has learned before its first update."""
+        ...
+
     def beside(self, champion: Task) -> Self:
         """The task as it is judged beside the champion's."""
         ...

@@ -10,16 +10,28 @@ if TYPE_CHECKING:
     from dripstone.models.factory import ModelSpec, build, prepare
     from dripstone.models.image import image_classifier
     from dripstone.models.perceptron import mlp
+    from dripstone.models.pretrained import causal_lm
     from dripstone.models.scratch import decoder
     from dripstone.models.text import text_classifier
 
-__all__ = ["Classifier", "ModelSpec", "build", "decoder", "image_classifier", "mlp", "prepare", "text_classifier"]
+__all__ = [
+    "Classifier",
+    "ModelSpec",
+    "build",
+    "causal_lm",
+    "decoder",
+    "image_classifier",
+    "mlp",
+    "prepare",
+    "text_classifier",
+]
 
 # No name may equal that of a file here: importing the file would put the module where the function was.
 _HOMES = {
     "Classifier": "classifier",
     "ModelSpec": "factory",
     "build": "factory",
+    "causal_lm": "pretrained",
     "decoder": "scratch",
     "image_classifier": "image",
     "mlp": "perceptron",

@@ -13,7 +13,7 @@ from dripstone.core.examples import Content, Exchange
 from dripstone.core.losses import IGNORED
 from dripstone.core.records import Spec
 from dripstone.models.generation import DecoderStepper, Generated, beam, greedy, sample
-from dripstone.models.tokens import Tokens
+from dripstone.models.tokens import TextWindows, texts_of
 
 LOGITS = 2**23
 """Numbers of a chunk of logits when texts are measured: 32 MB, whatever the vocabulary."""
@@ -54,7 +54,7 @@ class LanguageModel(nn.Module):
 
     Parameters
     ----------
-    preprocess : Tokens
+    preprocess : TextWindows
         Turns texts into windows of tokens.
     backbone : torch.nn.Module
         Turns a batch of windows, ``tokens`` and ``segments``, into features, [windows, tokens, width].
@@ -64,6 +64,8 @@ class LanguageModel(nn.Module):
         The factory and arguments that rebuild this module without its weights.
     assets : mapping of str to bytes
         Files, by name, that the factory reads.
+    taught : bool
+        Whether it can write before Dripstone has taught it anything.
 
     Examples
     --------
@@ -74,14 +76,22 @@ class LanguageModel(nn.Module):
     """
 
     growing = frozenset({"preprocess.learned"})
-    preprocess: Tokens
+    preprocess: TextWindows
     backbone: Any
     head: TokenHead
 
     def __init__(
-        self, preprocess: Tokens, backbone: nn.Module, head: TokenHead, spec: Spec, assets: Mapping[str, bytes]
+        self,
+        preprocess: TextWindows,
+        backbone: nn.Module,
+        head: TokenHead,
+        spec: Spec,
+        assets: Mapping[str, bytes],
+        *,
+        taught: bool = False,
     ) -> None:
         super().__init__()
+        self.taught = taught
         self.preprocess = preprocess
         self.backbone = backbone
         self.head = head
@@ -129,8 +139,9 @@ class LanguageModel(nn.Module):
         """[windows, tokens, vocabulary] logits."""
         return self.head(self.features(batch))
 
+    @torch.no_grad()
     def read(self, contents: Sequence[Content]) -> torch.Tensor:
-        """What texts are judged by.
+        """What texts are judged by; no gradients.
 
         Returns
         -------
@@ -182,7 +193,7 @@ class LanguageModel(nn.Module):
         Parameters
         ----------
         prompts : sequence of str
-            Their last tokens are read where they are longer than the context, with room for an answer.
+            Where they are so long that less than a quarter of the context is left, their last tokens are read.
         reply : bool
             Whether a reply is asked for, as exchanges have taught, or what goes on from the text.
         max_tokens : int
@@ -201,6 +212,8 @@ class LanguageModel(nn.Module):
         list of Generated
             ``preprocess.decode(row.tokens)`` is the text.
         """
+        for row, prompt in enumerate(prompts):
+            texts_of(prompt, row)
         tokens = [self._fitting(self.preprocess.prompt(prompt, reply=reply), max_tokens) for prompt in prompts]
         stepper = DecoderStepper(self.backbone, self.head)
         end = self.preprocess.end
@@ -213,6 +226,7 @@ class LanguageModel(nn.Module):
         return greedy(stepper, tokens, end=end, max_tokens=max_tokens)
 
     def _fitting(self, tokens: list[int], max_tokens: int) -> list[int]:
-        """The mark at the beginning, and the last tokens that leave room for an answer."""
-        room = max(2, self.preprocess.context - max_tokens)
+        """The mark at the beginning, and the last tokens that leave room for an answer: a quarter of the context."""
+        context = self.preprocess.context
+        room = max(2, context - min(max_tokens, max(1, context // 4)))
         return tokens if len(tokens) <= room else [tokens[0], *tokens[len(tokens) - room + 1 :]]

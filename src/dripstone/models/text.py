@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from dripstone.core.errors import ModelError, UsageError
+from dripstone.core.errors import ModelError
 from dripstone.core.seeding import seeded
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import ModelSpec, with_assets
 from dripstone.models.head import Head, RandomFourierFeatures
+from dripstone.models.hub import CONFIG, TOKENIZER, Pretrained, plain_config, quiet_transformers
 from dripstone.models.preprocess import Text
 
-_CONFIG, _TOKENIZER = "config.json", "tokenizer.json"
-_CONFIG_BYTES = 2**20
 _DEFAULT_LENGTH = 64
-
-# Keys that would make transformers fetch and run code, that say where the file was, or that differ by its version.
-_DROPPED = {
-    "_attn_implementation", "_experts_implementation", "_name_or_path", "attn_implementation", "auto_map",
-    "custom_pipelines", "experts_implementation", "quantization_config", "transformers_version",
-}  # fmt: skip
 
 
 def text_classifier(
@@ -69,6 +59,7 @@ def text_classifier(
 
     Examples
     --------
+    >>> import json
     >>> from tokenizers import Tokenizer, models, pre_tokenizers
     >>> tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "hello": 2}, unk_token="[UNK]"))
     >>> tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -80,16 +71,17 @@ def text_classifier(
     torch.Size([2, 8])
     """
     encoder = os.fspath(encoder)
-    with _quiet_transformers(), seeded(seed):
-        files = dict(assets) if assets else _read_files(encoder)
-        config = _config(files, encoder)
+    source = Pretrained(encoder, "encoder", "model.encoder")
+    with quiet_transformers(), seeded(seed):
+        files = dict(assets) if assets else _read_files(source)
+        config = source.config(files)
         max_length = _checked_length(config, max_length)
-        network = (_empty_encoder if assets else _pretrained_encoder)(config, encoder)
+        network = (source.empty if assets else source.load)("AutoModel", config, **_options(config))
     # The store carries what the encoder needs; the folder it came from is nobody's business.
-    name = Path(encoder).name if Path(encoder).is_dir() and not assets else encoder
+    name = Path(encoder).name if source.is_folder and not assets else encoder
     arguments = {"encoder": name, "max_length": max_length, "random_features": random_features, "seed": seed}
     return Classifier(
-        preprocess=Text(files[_TOKENIZER], max_length),
+        preprocess=Text(files[TOKENIZER], max_length),
         backbone=SentenceFeatures(network),
         head=Head(RandomFourierFeatures(config.hidden_size, random_features, seed)),
         spec=with_assets(ModelSpec("dripstone.models:text_classifier", arguments), files),
@@ -132,67 +124,13 @@ class SentenceFeatures(nn.Module):
         return nn.functional.normalize(mean, dim=1)
 
 
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' bars, log lines and warnings off the terminal, and put its settings back."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from transformers.utils import logging
-        except ImportError as error:
-            raise UsageError(
-                "text models need the package 'transformers'", remedy="pip install 'dripstone[text]'"
-            ) from error
-        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity(logging.CRITICAL)
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(level)
-            if bars:
-                logging.enable_progress_bar()
-
-
-def _cannot_load(encoder: str, error: Exception) -> ModelError:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return ModelError(
-        f"the encoder {encoder!r} cannot be loaded: {reason}",
-        remedy="give a folder with config.json, model.safetensors and tokenizer.json, or a hub id that can be reached",
-        kind="model.encoder",
-    )
-
-
-def _read_files(encoder: str) -> dict[str, bytes]:
+def _read_files(source: Pretrained) -> dict[str, bytes]:
     """The encoder's configuration and tokenizer as the files that a store keeps."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    is_folder = Path(encoder).is_dir()
-    if not is_folder and (encoder.startswith(("/", ".", "~")) or encoder.count("/") > 1):
-        raise _cannot_load(encoder, FileNotFoundError("there is no such folder"))
-    options = {"trust_remote_code": False, "local_files_only": is_folder}
-    try:
-        config = AutoConfig.from_pretrained(encoder, **options)
-        tokenizer = AutoTokenizer.from_pretrained(encoder, config=config, use_fast=True, **options)
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError, and whatever the hub client does
-        raise _cannot_load(encoder, error) from error
-    plain = json.dumps(_without_dropped(config.to_dict()), indent=2, sort_keys=True)
-    return {_CONFIG: plain.encode(), _TOKENIZER: _tokenizer_json(tokenizer, config, encoder)}
-
-
-def _tokenizer_json(tokenizer: Any, config: Any, encoder: str) -> bytes:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise _cannot_load(encoder, ValueError("its tokenizer has no tokenizer.json form"))
-    vocabulary = backend.get_vocab()
-    # Where there is no tokenizer file, transformers 5 makes one that knows its special tokens only.
-    if vocabulary.keys() <= set(tokenizer.all_special_tokens):
-        raise _cannot_load(encoder, ValueError("it has no tokenizer"))
-    if max(vocabulary.values()) >= getattr(config, "vocab_size", 0):
-        raise _cannot_load(encoder, ValueError("its tokenizer has more tokens than its embedding has rows"))
+    config, tokenizer = source.read()
+    backend = source.backend(tokenizer, config)
     if tokenizer.pad_token is not None:
         backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
-    return _composing(backend).to_str().encode()
+    return {CONFIG: plain_config(config), TOKENIZER: _composing(backend).to_str().encode()}
 
 
 def _composing(tokenizer: Any) -> Any:
@@ -206,32 +144,6 @@ def _composing(tokenizer: Any) -> Any:
     before = [normalizers.NFC()]
     tokenizer.normalizer = normalizers.Sequence(before + ([tokenizer.normalizer] if tokenizer.normalizer else []))
     return tokenizer
-
-
-def _without_dropped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_dropped(inner) for key, inner in value.items() if key not in _DROPPED}
-    return [_without_dropped(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _config(files: Mapping[str, bytes], encoder: str) -> Any:
-    """The configuration that the file describes, for plain float32."""
-    from transformers import AutoConfig
-
-    missing = sorted({_CONFIG, _TOKENIZER} - files.keys())
-    if missing:
-        raise _cannot_load(encoder, ValueError(f"the assets lack {missing[0]}"))
-    if len(files[_CONFIG]) > _CONFIG_BYTES:
-        raise _cannot_load(encoder, ValueError(f"{_CONFIG} has more than {_CONFIG_BYTES} bytes"))
-    try:
-        tree = _without_dropped(json.loads(files[_CONFIG]))
-        config = AutoConfig.for_model(**tree)
-    except Exception as error:  # not JSON, no object, an unknown model_type, or a value the class refuses
-        raise _cannot_load(encoder, error) from error
-    if getattr(config, "is_encoder_decoder", False) or not isinstance(getattr(config, "hidden_size", None), int):
-        raise _cannot_load(encoder, ValueError(f"{config.model_type} is no plain encoder"))
-    setattr(config, "dtype" if hasattr(config, "dtype") else "torch_dtype", torch.float32)
-    return config
 
 
 def _checked_length(config: Any, max_length: int | None) -> int:
@@ -255,33 +167,3 @@ def _options(config: Any) -> dict[str, Any]:
     found: Any = MODEL_MAPPING[type(config)]
     signature = inspect.signature(found[0] if isinstance(found, list | tuple) else found)
     return {"add_pooling_layer": False} if "add_pooling_layer" in signature.parameters else {}
-
-
-def _empty_encoder(config: Any, encoder: str) -> nn.Module:
-    from transformers import AutoModel
-
-    try:
-        return AutoModel.from_config(config, trust_remote_code=False, **_options(config)).float()
-    except Exception as error:  # sizes that do not fit one another, or a configuration that is no model's
-        raise _cannot_load(encoder, error) from error
-
-
-def _pretrained_encoder(config: Any, encoder: str) -> nn.Module:
-    from transformers import AutoModel
-
-    try:
-        network, report = AutoModel.from_pretrained(
-            encoder,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=Path(encoder).is_dir(),
-            output_loading_info=True,
-            **_options(config),
-        )
-    except Exception as error:  # as in _read_files, and safetensors' own
-        raise _cannot_load(encoder, error) from error
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-    if missing:
-        raise _cannot_load(encoder, ValueError(f"its weights lack {missing[0]}"))
-    return network.float()

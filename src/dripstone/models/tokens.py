@@ -27,7 +27,69 @@ _LARGEST = 2**20
 _LEARNED_BYTES = 64 * 2**20
 
 
-class Tokens(nn.Module):
+class TextWindows(nn.Module):
+    """Texts packed into windows of tokens; what is made of it says which tokens a text has.
+
+    Attributes
+    ----------
+    vocabulary : int
+        How many tokens there are.
+    context : int
+        Tokens of a window at most.
+    begin, end : int
+        The marks at a text's beginning and at its end.
+    between : list of int
+        What stands between a prompt and its reply.
+    """
+
+    default_column = "text"
+    kind = "text"
+    accepted: Sequence[tuple[int, ...]] = ()
+    picture = None
+    mask_token = None
+    vocabulary: int
+    context: int
+    begin: int
+    end: int
+    between: list[int]
+
+    def fit(self, inputs: Sequence[Content]) -> None:
+        """Learn what is to be learned from the first stage's texts; later calls do nothing."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, without marks."""
+        raise NotImplementedError
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens; marks are left out."""
+        raise NotImplementedError
+
+    def prompt(self, text: str, *, reply: bool) -> list[int]:
+        """A text as it stands before what is to be generated: a reply to it, or what goes on from it."""
+        return [self.begin, *self.encode([text])[0], *(self.between if reply else [])]
+
+    def pack(self, contents: Sequence[Content]) -> Windows:
+        """Texts, and prompts with their replies, in windows of ``context`` tokens at most.
+
+        Each text is asked for token by token, and for its end; of an exchange only the reply is.
+
+        Raises
+        ------
+        DataError
+            If there is no row, or one is no text.
+        """
+        if not len(contents):
+            raise DataError("there are no rows", remedy="send at least one", kind="data.empty")
+        pieces: list[Piece] = []
+        for row, content in enumerate(contents):
+            prompt, *rest = self.encode(texts_of(content, row))
+            before = [self.begin, *prompt, *self.between] if rest else [self.begin]
+            tokens = [*before, *(rest[0] if rest else prompt), self.end]
+            pieces += cut(tokens, len(before), self.context, row)
+        return pack(pieces, self.context, self.end)
+
+
+class Tokens(TextWindows):
     """Texts as token numbers, packed into windows.
 
     Every text has tokens, since all 256 bytes are among them, and no text has a mark in it, whatever it says.
@@ -68,11 +130,6 @@ class Tokens(nn.Module):
     ([[256, 97, 257, 98, 256, 104, 105]], [[-100, -100, 98, 256, 104, 105, 256]])
     """
 
-    default_column = "text"
-    kind = "text"
-    accepted: Sequence[tuple[int, ...]] = ()
-    picture = None
-    mask_token = None
     learned: torch.Tensor
 
     def __init__(self, vocabulary: int, context: int, tokenizer: Literal["bpe", "bytes"]) -> None:
@@ -89,13 +146,14 @@ class Tokens(nn.Module):
             raise ModelError(f"a window of {context} tokens holds no text", remedy="set context to at least 2")
         self.tokenizer, self.vocabulary, self.context = tokenizer, vocabulary, context
         self.end, self.reply = vocabulary - 2, vocabulary - 1
+        self.begin, self.between = self.end, [self.reply]
         self.register_buffer("learned", torch.empty(0, dtype=torch.uint8))
 
     def fit(self, inputs: Sequence[Content]) -> None:
         """Learn byte pairs from the first stage's texts; later calls do nothing."""
         if self.tokenizer == "bytes" or len(self.learned) or not inputs:
             return
-        data = _learn_pairs(_some([part for row in inputs for part in _texts(row)]), self.vocabulary - MARKS)
+        data = _learn_pairs(_some([part for row in inputs for part in texts_of(row)]), self.vocabulary - MARKS)
         self.learned = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy()).to(self.learned.device)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -113,29 +171,6 @@ class Tokens(nn.Module):
             return bytes(kept).decode("utf-8", "replace")
         return str(self._pairs().decode(kept, skip_special_tokens=False))
 
-    def prompt(self, text: str, *, reply: bool) -> list[int]:
-        """A text as it stands before what is to be generated: a reply to it, or what goes on from it."""
-        return [self.end, *self.encode([text])[0], *([self.reply] if reply else [])]
-
-    def pack(self, contents: Sequence[Content]) -> Windows:
-        """Texts, and prompts with their replies, in windows of ``context`` tokens at most.
-
-        Each text is asked for token by token, and for its end; of an exchange only the reply is.
-
-        Raises
-        ------
-        DataError
-            If there is no row, or one is no text.
-        """
-        if not len(contents):
-            raise DataError("there are no rows", remedy="send at least one", kind="data.empty")
-        pieces: list[Piece] = []
-        for row, content in enumerate(contents):
-            prompt, *rest = self.encode(_texts(content, row))
-            tokens = [self.end, *prompt, *([self.reply, *rest[0]] if rest else []), self.end]
-            pieces += cut(tokens, len(prompt) + 2 if rest else 1, self.context, row)
-        return pack(pieces, self.context, self.end)
-
     def _pairs(self) -> Any:
         if not len(self.learned):
             raise ModelError(
@@ -144,7 +179,19 @@ class Tokens(nn.Module):
         return _parse(self.learned.cpu().numpy().tobytes(), self.vocabulary - MARKS)
 
 
-def _texts(content: Content, row: int = 0) -> list[str]:
+def texts_of(content: Content, row: int = 0) -> list[str]:
+    """A text alone, or a prompt and its reply.
+
+    Raises
+    ------
+    DataError
+        If it is neither; the row is named.
+
+    Examples
+    --------
+    >>> texts_of("a"), texts_of(Exchange("1 + 1", "2"))
+    (['a'], ['1 + 1', '2'])
+    """
     parts = list(content) if isinstance(content, Exchange) else [content]
     for part in parts:
         if not isinstance(part, str):

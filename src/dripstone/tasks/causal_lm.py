@@ -57,6 +57,11 @@ class CausalLM:
         """The task itself: nothing of it stands in the model."""
         return self
 
+    @staticmethod
+    def known(model: Any) -> tuple[Label, ...]:
+        """What a new model has learned already: a pretrained one writes texts."""
+        return (TEXT,) if model.taught else ()
+
     def beside(self, champion: Task) -> CausalLM:
         """The task itself: a probability needs no unit."""
         return self

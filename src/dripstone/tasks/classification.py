@@ -41,6 +41,11 @@ class Classification:
         """The task itself: nothing of it stands in the model."""
         return self
 
+    @staticmethod
+    def known(model: Any) -> tuple[Label, ...]:
+        """What a new model has learned already: nothing that it could say itself."""
+        return ()
+
     def beside(self, champion: Task) -> Classification:
         """The task itself: a probability needs no unit."""
         return self

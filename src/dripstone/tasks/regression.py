@@ -51,6 +51,11 @@ class Regression:
         """The task with the usual error of a model, which the closed form has measured and keeps as its scale."""
         return replace(self, unit=float(model.head.scale))
 
+    @staticmethod
+    def known(model: Any) -> tuple[Label, ...]:
+        """What a new model has learned already: nothing that it could say itself."""
+        return ()
+
     def beside(self, champion: Task) -> Regression:
         """The task as the candidate is judged: errors count in the champion's unit, so that both have the same."""
         return replace(self, unit=champion.unit) if isinstance(champion, Regression) and champion.labels else self

@@ -19,6 +19,7 @@ from dripstone.core.errors import DripstoneError, UsageError
 INTERRUPTED = 3
 BUG = 101
 MAX_WIDTH = 100
+SHOWN = 60
 
 
 class Output:
@@ -146,6 +147,18 @@ def plain(text: str) -> str:
     two\\nlines
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def excerpt(value: Any) -> str:
+    """A text in one line, cut where it is long; anything else as it is written.
+
+    Examples
+    --------
+    >>> excerpt(" two" + chr(10) + "lines"), excerpt(3), len(excerpt("x" * 100))
+    ('two lines', '3', 60)
+    """
+    line = " ".join(value.split()) if isinstance(value, str) else str(value)
+    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
 
 
 def fields(values: Mapping[str, str], indent: str = "") -> str:

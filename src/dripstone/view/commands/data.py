@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dripstone.core.errors import UsageError
+from dripstone.core.examples import plain_target
 from dripstone.core.records import count
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, plain, table, wrap
+from dripstone.view.output import Output, excerpt, plain, table, wrap
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
@@ -49,10 +50,10 @@ def _to_text(rows: list[dict[str, Any]]) -> str:
     groups: dict[tuple[str, int, str], list[list[str]]] = {}
     for row in rows:
         place = groups.setdefault((row["status"], row["number"], row["reason"]), [])
-        place.append([row["id"][:ID_DIGITS], str(row["target"]), row["origin"]])
+        place.append([row["id"][:ID_DIGITS], excerpt(row["target"]), row["origin"]])
     parts = [
         f"{count(len(found), 'row')} {status} since entry {number}\n{wrap(plain(reason), '  ')}\n"
-        + textwrap.indent(table(["id", "label", "origin"], found), "  ")
+        + textwrap.indent(table(["id", "target", "origin"], found), "  ")
         for (status, number, reason), found in groups.items()
     ]
     return "\n\n".join(parts) or "no row is waiting"
@@ -137,7 +138,7 @@ def _row(place: tuple[str, int], row: Any, status: str, number: int, reason: str
         "id": row.id,
         "status": status,
         "number": number,
-        "target": row.target,
+        "target": plain_target(row.target),
         "origin": row.origin,
         "reason": reason,
     }

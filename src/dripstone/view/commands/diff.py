@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -39,6 +40,8 @@ def _flips(found: dict[str, Any]) -> str:
     flips = found["flips"]
     if not flips["rows"]:
         return "no trusted rows to compare answers on"
+    if flips["kind"] == "causal_lm":
+        return _perplexities(found)
     total = (
         f"on {count(flips['rows'], 'trusted row')}: {flips['better']} now right, {flips['worse']} now wrong, "
         f"{flips['other']} wrong in another way"
@@ -50,6 +53,23 @@ def _flips(found: dict[str, Any]) -> str:
     rest = len(kinds) - len(rows)
     more = f"\nand {count(rest, 'other kind')} of flips; --format json has all" if rest else ""
     return f"{total}\n{table(['label', short(found['old']), short(found['new']), 'rows'], rows)}{more}"
+
+
+def _perplexities(found: dict[str, Any]) -> str:
+    """Of how many texts the perplexity fell or rose, and where it changed most."""
+    flips = found["flips"]
+    total = (
+        f"on {count(flips['rows'], 'trusted text')}: the perplexity of {flips['better']} fell and that of "
+        f"{flips['worse']} rose, by more than 2 %"
+    )
+    changed = sorted(flips["flipped"], key=lambda f: (f["new"] or math.inf) / (f["old"] or math.inf), reverse=True)
+    shown = changed if len(changed) <= MAX_FLIPS else changed[: MAX_FLIPS // 2] + changed[-MAX_FLIPS // 2 :]
+    if not shown:
+        return total
+    rows = [[short(f["id"]), *("-" if f[side] is None else f"{f[side]:.4g}" for side in ("old", "new"))] for f in shown]
+    rest = len(changed) - len(shown)
+    more = f"\nand {count(rest, 'other text')} between; --format json has all" if rest else ""
+    return f"{total}\n{table(['text', short(found['old']), short(found['new'])], rows)}{more}"
 
 
 def _answer(label: str | int | None) -> str:

@@ -21,4 +21,5 @@ def command(project: str, file: str, version: str, format: str) -> None:
     learner = open_learner(project)
     rows = read(file, learner.config.task, labelled=False)
     for row in learner.predict_scores(rows, learner.repository.resolve(version)):
-        out.data(row, f"{plain(str(row['prediction']))}\t{max(row['scores'].values()):.4f}")
+        scores = row["scores"]
+        out.data(row, f"{plain(str(row['prediction']))}\t{scores.get('log_probability', max(scores.values())):.4f}")

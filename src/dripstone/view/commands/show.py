@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dripstone.core.examples import plain_target
 from dripstone.core.records import count
 from dripstone.view.options import format_option, open_store
-from dripstone.view.output import Output, fields, moment, plain, short, table, wrap
+from dripstone.view.output import Output, excerpt, fields, moment, plain, short, table, wrap
 
-SHOWN = 60
 """Characters of a text that are shown."""
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def _examples_to_text(rows: list[dict[str, Any]]) -> str:
     counts = [
         f"{number:,} {role}" + (f": {plain(reason)}" if reason else "") for (role, reason), number in became.items()
     ]
-    columns = ["row", "role", "label", "weight", "input", "from"]
+    columns = ["row", "role", "target", "weight", "input", "from"]
     cells = [
         [
             short(row["id"]),
             row["role"],
-            row["target"],
+            excerpt(row["target"]),
             f"{row['weight'] * row['factor']:.3g}",
             row["inputs"],
             row["origin"],
@@ -69,7 +69,7 @@ def read_examples(repository: Repository, version: str) -> list[dict[str, Any]]:
             "id": row.id,
             "role": row.role,
             "reason": row.reason,
-            "target": row.target,
+            "target": plain_target(row.target),
             "weight": row.weight,
             "factor": row.factor,
             "slice": row.slice,
@@ -81,10 +81,7 @@ def read_examples(repository: Repository, version: str) -> list[dict[str, Any]]:
 
 
 def _excerpt(inputs: Any) -> str:
-    if not isinstance(inputs, str):
-        return f"{'x'.join(map(str, inputs.shape))} numbers"
-    line = " ".join(inputs.split())
-    return line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."
+    return excerpt(inputs) if isinstance(inputs, str) else f"{'x'.join(map(str, inputs.shape))} numbers"
 
 
 def _to_text(facts: dict[str, Any]) -> str:
