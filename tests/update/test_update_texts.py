@@ -189,7 +189,16 @@ def test_every_selection_moves_what_it_names(tmp_path, select):
     assert all(name.startswith(starts) for name in moved)
 
 
-@pytest.mark.parametrize("setting", [{"train.retain.l2": 0.1}, {"train.retain.ewc": 1.0}, {"train.step.carry": True}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"train.retain.l2": 0.1},
+        {"train.retain.ewc": 1.0},
+        {"train.retain.derpp": 0.1},
+        {"train.retain.distill": 1.0},
+        {"train.step.carry": True},
+    ],
+)
 def test_terms_against_forgetting_and_carried_states_work(tmp_path, setting):
     learner = make_texts(tmp_path, {"gate.mode": "off", **setting})
     learner.update(stories(60, seed=1))
@@ -263,7 +272,6 @@ def test_few_texts_wait_for_more(tmp_path):
         {"curate.policy": "screen+forget:100"},
         {"curate.policy": "screen+augment:drop+replay:10"},
         {"curate.policy": "screen+replay:10:balanced"},
-        {"train.retain.distill": 1.0},
         {"task.metric": "accuracy"},
         {"select.selection": "head@ridge"},
         {"select.selection": "head"},
@@ -301,3 +309,14 @@ def test_a_loop_that_diverges_changes_nothing(tmp_path):
     assert update.verdict == "refused"
     assert "diverged" in update.reason
     assert len(book_of(learner).pending) == 40
+
+
+def test_a_teacher_holds_what_was_known(tmp_path):
+    """Without replay the sums push the stories out; the live version's answers, held to, keep the most of them."""
+    kept = {}
+    for weight in (0.0, 1.0):
+        learner = make_texts(tmp_path / str(weight), {"gate.mode": "off", "curate.policy": "screen"})
+        learner.update(stories(150, seed=1))
+        learner.update(sums(150, seed=1), select="full", settings={"train.retain.distill": weight})
+        kept[weight] = perplexity(learner, stories(40, seed=9))
+    assert kept[1.0] < kept[0.0] / 4

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dripstone.train.held_logits import HeldLogits
+from dripstone.train.held_logits import HeldLogits, HeldTokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ class DarkExperienceReplay:
     ----------
     weight : float
         Of the term, the paper's alpha.
-    held : HeldLogits
+    held : HeldLogits or HeldTokens
         The champion's logits, and the rows that the term applies to.
 
     References
@@ -40,7 +40,7 @@ class DarkExperienceReplay:
     """
 
     weight: float
-    held: HeldLogits
+    held: HeldLogits | HeldTokens
 
     def loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The weighted term, a scalar to be added to the loss: its mean over the batch; as for `HeldLogits.beside`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dripstone.train.held_logits import HeldLogits
+from dripstone.train.held_logits import HeldLogits, HeldTokens
 
 TEMPERATURE = 2.0
 """Softens both answers, as in the paper, so that small scores count as well."""
@@ -25,7 +25,7 @@ class Distillation:
     ----------
     weight : float
         Of the term.
-    held : HeldLogits
+    held : HeldLogits or HeldTokens
         The champion's logits, and the rows that the term applies to.
 
     References
@@ -43,7 +43,7 @@ class Distillation:
     """
 
     weight: float
-    held: HeldLogits
+    held: HeldLogits | HeldTokens
 
     def loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """The weighted term, a scalar to be added to the loss: its mean over the batch; as for `HeldLogits.beside`."""

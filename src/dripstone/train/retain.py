@@ -12,7 +12,7 @@ from dripstone.core.protocols import Model
 from dripstone.train.derpp import DarkExperienceReplay
 from dripstone.train.distillation import Distillation
 from dripstone.train.ewc import ElasticWeightConsolidation, fisher_diagonal
-from dripstone.train.held_logits import HeldLogits
+from dripstone.train.held_logits import HeldLogits, HeldTokens
 from dripstone.train.l2 import L2Penalty, held_part
 from dripstone.train.rows import Rows
 
@@ -69,16 +69,22 @@ def make_terms(
 def _row_terms(rows: Rows, config: Retain) -> RowTerms:
     if rows.known == 0 or not (config.distill or config.derpp):
         return []
-    if rows.champion_logits is None:
-        raise ValueError("distillation and dark experience replay need the champion's logits")
     relative = rows.relative_weights()
     new, old = relative.where(~rows.old, 0.0), relative.where(rows.old, 0.0)
     terms: RowTerms = []
     if config.distill and bool(new.any()):
-        terms.append(Distillation(config.distill, HeldLogits(rows.champion_logits, new)))
+        terms.append(Distillation(config.distill, _held(rows, new)))
     if config.derpp and bool(old.any()):
-        terms.append(DarkExperienceReplay(config.derpp, HeldLogits(rows.champion_logits, old)))
+        terms.append(DarkExperienceReplay(config.derpp, _held(rows, old)))
     return terms
+
+
+def _held(rows: Rows, weights: torch.Tensor) -> HeldLogits | HeldTokens:
+    if rows.champion is not None:
+        return HeldTokens(rows.champion, rows.inputs, rows.targets, weights)
+    if rows.champion_logits is None:
+        raise ValueError("distillation and dark experience replay need the champion's logits")
+    return HeldLogits(rows.champion_logits, weights)
 
 
 def _parameter_terms(model: nn.Module, named: Mapping[str, nn.Parameter], rows: Rows, config: Retain) -> ParameterTerms:

@@ -9,6 +9,7 @@ import torch
 
 from dripstone.core.examples import Inputs
 from dripstone.core.losses import cross_entropy
+from dripstone.core.protocols import Model
 
 Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Of [rows, outputs] and [rows] targets, the loss of each row."""
@@ -23,7 +24,7 @@ class Rows:
     inputs : sequence of str or numpy.ndarray
         Raw rows; not read where ``features`` are given.
     targets : torch.Tensor
-        [rows] int64 class indices, or float64 numbers.
+        [rows] int64 class indices, or float64 numbers; of windows of texts [rows, tokens] int64.
     weights : torch.Tensor
         [rows] float. A row of weight 0 is as good as absent.
     features : torch.Tensor or None
@@ -36,6 +37,8 @@ class Rows:
         [rows, known] float32; only distillation and dark experience replay need them.
     losses : callable
         The loss of each row of a batch, of [rows, outputs] and [rows] targets.
+    champion : Model or None
+        Where rows are windows of texts, who is asked for its logits as these are needed.
     """
 
     inputs: Sequence[Inputs]
@@ -46,6 +49,7 @@ class Rows:
     known: int = 0
     champion_logits: torch.Tensor | None = None
     losses: Losses = cross_entropy
+    champion: Model | None = None
 
     @property
     def old(self) -> torch.Tensor:

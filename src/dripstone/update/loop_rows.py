@@ -78,8 +78,9 @@ def _texts(lesson: Lesson, model: Model) -> Rows:
         targets=torch.cat([targets for _, targets in parts]),
         weights=torch.cat(weights),
         replayed=torch.cat(replayed),
-        known=len(model.head.weight),
+        known=len(model.head.weight) if lesson.champion.task.labels else 0,
         losses=lesson.task.losses,
+        champion=lesson.champion.model,
     )
 
 

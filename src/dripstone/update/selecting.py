@@ -75,22 +75,19 @@ def _check_task(config: Config, policy: Policy, task: Task) -> None:
         )
     if not (task.numbers or task.texts):
         return
-    what = "the targets are numbers" if task.numbers else "the rows are texts without labels"
+    what = "the targets are numbers" if task.numbers else "the rows are texts"
     known, kept = policy.screen.known and policy.screen, policy.replay.law != "reservoir" and policy.replay
-    of_features = (policy.drift, policy.forget, policy.augment) if task.texts else ()
-    for named in (known, policy.noise, policy.weight, kept, *of_features):
+    by_features = (policy.drift, policy.forget, policy.augment) if task.texts else ()
+    for named in (known, policy.noise, policy.weight, kept, *by_features):
         if named:
+            goes_by = "the features of rows" if named in by_features else "labels"
             raise UsageError(
-                f"{named} goes by labels, or by features of rows, and {what}"
-                if task.texts
-                else f"{named} goes by labels, and {what}",
-                remedy="leave it out of curate.policy",
-                kind="usage.curate",
+                f"{named} goes by {goes_by}, and {what}", remedy="leave it out of curate.policy", kind="usage.curate"
             )
     retain = config.train.retain
-    if retain.distill or retain.derpp:
+    if task.numbers and (retain.distill or retain.derpp):
         raise UsageError(
-            f"train.retain.distill and train.retain.derpp hold the scores of labels, and {what}",
+            "train.retain.distill and train.retain.derpp hold the scores of labels, and the targets are numbers",
             remedy="use train.retain.ewc or l2, or replay alone",
             kind="usage.retain",
         )
