@@ -2,12 +2,15 @@
 
     python -m bench.lm --data FOLDER [--seeds 1] [--methods "Dripstone;full, replay"] [--characters 300000] [--quick]
         [--json FILE] [--plot FILE]
+    python -m bench.lm --data FOLDER --model smollm2
 
 FOLDER holds lm_tinyshakespeare, lm_bible_kjv and lm_python_docs. Every method begins with the model that has learned
 the first domain, goes through what is new three times, and remembers as many old documents. Dripstone's updates are
 whole ones: screening, gate (one document in ten held out and not learned, at most 200 trusted ones) and store are in
 their CPU-s. What the others keep of a stage is its weights, of LoRA its adapters. One thread. LoRA needs
 ``pip install --no-deps peft accelerate psutil``, --plot needs matplotlib. --json keeps what was lived before.
+
+The second form adapts SmolLM2-135M to some pages of the documentation; see ``bench/lm/smollm2.py``.
 """
 
 from __future__ import annotations
@@ -34,6 +37,11 @@ def main() -> None:
     torch.set_num_threads(1)
     os.environ["RAYON_NUM_THREADS"] = "1"
     print(header("bench.lm"), flush=True)
+    if options.model == "smollm2":
+        from bench.lm import smollm2
+
+        smollm2.main(options.data)
+        return
     shape = Shape(characters=options.characters)
     if options.quick:
         shape = Shape(characters=20_000, vocabulary=512, width=32, depth=2, heads=2, context=64)
@@ -86,6 +94,7 @@ def _read(path: Path | None) -> list[Lived]:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", choices=["decoder", "smollm2"], default="decoder")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--methods", default=";".join([*ours.METHODS, *plain.METHODS]))
     parser.add_argument("--characters", type=int, default=300_000)
