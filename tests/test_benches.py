@@ -50,3 +50,14 @@ def test_help_is_cheap_and_reading_commands_load_no_torch():
         "dripstone show",
     ]
     assert {row[-1] for row in rows} == {"no"}
+
+
+def test_what_has_grown_answers_the_same_and_is_stored_as_what_was_added():
+    printed = run_bench("bench.growth", "--width", "48", "--depth", "2", "--rows", "12")
+    rows = [line.split() for line in printed.splitlines() if line.startswith(("depth +2", "ffn +256"))]
+    assert len(rows) == 3
+    for row in rows:
+        added, stored, share, exact, served, *_ = row[-7:]
+        assert float(share) < 1
+        assert int(stored.replace(",", "")) < int(added.replace(",", ""))
+        assert max(float(exact), float(served)) <= 1e-6

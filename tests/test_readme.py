@@ -37,11 +37,16 @@ def test_every_source_file_has_a_caption():
 def test_the_python_runs(readme, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 1
+    assert len(blocks) == 2
     exec(compile(blocks[0], str(readme), "exec"), {})  # noqa: S102
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("True ")
     assert printed[1:] == ["[0, 1, 2]", "refused"]
+    exec(compile(blocks[1], str(readme), "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "full@adamw"
+    assert printed[1].startswith("suffix:1@adamw")
+    assert printed[2].startswith("{'perplexity': ")
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)

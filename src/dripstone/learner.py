@@ -20,6 +20,7 @@ from dripstone.core.errors import DataError, ModelError, RaceLostError, UsageErr
 from dripstone.core.events import Event, Finished
 from dripstone.core.examples import Example, Inputs, Label
 from dripstone.core.fork import named_tensors
+from dripstone.core.protocols import Task
 from dripstone.core.records import LogEntry, Spec, Update, now
 from dripstone.curate.policy import Policy
 from dripstone.measuring import WANTED, check_inputs, evaluate
@@ -33,7 +34,7 @@ from dripstone.stream.portions import portions
 from dripstone.stream.source import Source, read
 from dripstone.tasks.kinds import KINDS
 from dripstone.train.features import in_batches
-from dripstone.update import moves
+from dripstone.update import growing, moves
 from dripstone.update.certify import certify_first
 from dripstone.update.champion import Champion, kept_labels, load_champion
 from dripstone.update.flow import run_first, run_update
@@ -95,14 +96,16 @@ class Learner:
         model : torch.nn.Module
             What a ready factory returns, or any module, with ``spec``.
         task : str
-            ``"classification"``; ``"regression"`` where targets are numbers; ``"causal_lm"`` where rows are texts.
+            ``"classification"``; ``"regression"`` where targets are numbers; ``"causal_lm"`` where rows are texts;
+            ``"seq2seq"`` where each has a text that should be made of it.
         spec : Spec, optional
             ``ModelSpec("package.module:factory", kwargs)``, which rebuilds a module of your own.
         labels : sequence of str or int
             What the module's output layer knows already, in its order.
         input, target : str
             Columns of the inputs and of the label, number or reply; ``input`` is ``"text"`` for texts and ``"inputs"``
-            otherwise, ``target`` is ``"label"``, or none where texts are learned as a whole.
+            otherwise, ``target`` is ``"label"``, or none where texts are learned as a whole, or ``"reply"`` of
+            ``"seq2seq"``.
         data, holdout : source, optional
             Rows to train the first version on, and rows that are held out for ever.
         select, curate, optimizer, gate : str or object, optional
@@ -126,7 +129,7 @@ class Learner:
         _check_labels(ready, labels)
         column = input if input is not None else ready.preprocess.default_column
         columns = column if isinstance(column, str) else list(column)
-        column = target if target is not None else "" if KINDS[task].texts else "label"
+        column = target if target is not None else _target_column(task)
         chosen = {"task.kind": task, "task.metric": KINDS[task].metrics[0], "task.input": columns}
         chosen |= {"task.target": column, "model.factory": ready.spec.factory, **KINDS[task].settings}
         short = short_settings(select=select, curate=curate, optimizer=optimizer, gate=gate)
@@ -135,7 +138,7 @@ class Learner:
             raise UsageError("holdout rows alone train nothing", remedy="give data as well", kind="usage.holdout")
         rows = list(read(data, config.task)) if data is not None else None
         held_out = list(read(holdout, config.task)) if holdout is not None else []
-        _make_project(folder, config, ready, labels, rows, held_out)
+        _make_project(folder, config, ready, labels or KINDS[task].known(ready), rows, held_out)
         return cls.open(folder)
 
     @classmethod
@@ -289,6 +292,30 @@ class Learner:
         """Overrule the gate. The reason is recorded."""
         return moves.promote(self.repository, self.repository.resolve(version), reason)
 
+    def grow(self, depth: int = 0, ffn: int = 0) -> LogEntry:
+        """Append blocks to the live model, or hidden units to its feed-forward layers; it answers as before.
+
+        Parameters
+        ----------
+        depth : int
+            Blocks to append after the last one.
+        ffn : int
+            Hidden units to append in each block.
+
+        Returns
+        -------
+        LogEntry
+            By which the larger version is live. Selection ``grown`` trains what was added and nothing else.
+
+        Raises
+        ------
+        UsageError
+            If the model cannot grow, which that of ``dripstone.models.decoder`` can, or not by this much.
+        ModelError
+            If the larger version would answer otherwise; nothing has changed then.
+        """
+        return growing.grow(self.repository, self.config, self.champion(), depth=depth, ffn=ffn).entry
+
     def diff(self, old: str, new: str) -> dict[str, Any]:
         """What differs between two versions.
 
@@ -313,6 +340,12 @@ class Learner:
         return list(self.repository.log.entries())
 
 
+def _target_column(task: str) -> str:
+    if KINDS[task].replies:
+        return "reply"
+    return "" if KINDS[task].texts else "label"
+
+
 def _check_task(task: str, model: Ready, labels: Sequence[Label]) -> None:
     """The task is one that this model can learn."""
     if labels and (KINDS[task].numbers or KINDS[task].texts):
@@ -321,13 +354,19 @@ def _check_task(task: str, model: Ready, labels: Sequence[Label]) -> None:
             remedy="leave labels= out",
             kind="usage.labels",
         )
-    if isinstance(model, LanguageModel) != KINDS[task].texts:
-        texts = "causal_lm" if isinstance(model, LanguageModel) else "classification or regression"
+    fits = [kind for kind, one in KINDS.items() if _suits(model, one)]
+    if task not in fits:
         raise UsageError(
             f"{model.spec.factory} makes no model for the task {task!r}",
-            remedy=f"use it for {texts}",
+            remedy=f"use it for {' or '.join(fits)}",
             kind="usage.task",
         )
+
+
+def _suits(model: Ready, task: type[Task]) -> bool:
+    if not isinstance(model, LanguageModel):
+        return not task.texts
+    return task.replies or (task.texts and model.preprocess.documents)
 
 
 def _check_labels(model: Ready, labels: Sequence[Label]) -> None:

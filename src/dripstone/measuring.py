@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dripstone.core.errors import DataError, UsageError
-from dripstone.core.examples import Example, Reply, label_of
+from dripstone.core.examples import Content, Example, Reply, label_of
 from dripstone.core.marked import Marked
 from dripstone.curate.screen import inputs_reason
 from dripstone.gate.slices import Partition, part_rows, slice_means
@@ -22,6 +22,7 @@ WANTED: Mapping[str, tuple[tuple[type, ...], str, str]] = {
     "classification": ((str, int), "label", "a string or an integer"),
     "regression": ((float,), "number", "a finite number"),
     "causal_lm": ((Reply, type(None)), "text", "a text, or none for a document"),
+    "seq2seq": ((Reply,), "reply", "a text"),
 }
 """By task: types of the targets that can be measured by, what they are called, and what to give instead."""
 
@@ -34,7 +35,8 @@ def evaluate(champion: Champion, rows: Sequence[Example]) -> dict[str, Any]:
     dict
         ``{"accuracy", "by_slice"}``; of numbers ``{"rmse", "mae", "r2", "by_slice"}``, the latter of the root mean
         square error; of texts ``{"perplexity", "bits_per_byte", "by_slice"}``, the latter of the perplexity, and where
-        rows have replies ``exact_match``. A token counts the same whatever text it is in.
+        rows have replies ``exact_match``. A token counts the same whatever text it is in. Where all have replies,
+        ``{"exact_match", "perplexity", "by_slice"}``, the latter of the exact match.
 
     Raises
     ------
@@ -55,6 +57,12 @@ def evaluate(champion: Champion, rows: Sequence[Example]) -> dict[str, Any]:
     ]
     if champion.task.numbers:
         return _errors(marked.kept[:, 1], np.array([row.target for row in rows]), parted)
+    if champion.task.replies:
+        return {
+            "exact_match": float(marked.right.mean()) if len(rows) else None,
+            "perplexity": _perplexity(outputs.double().numpy()),
+            "by_slice": slice_means(marked.right, None, parted),
+        }
     if champion.task.texts:
         return _perplexities(outputs.double().numpy(), marked, rows, parted)
     return {
@@ -66,7 +74,16 @@ def evaluate(champion: Champion, rows: Sequence[Example]) -> dict[str, Any]:
 def outputs_for(champion: Champion, rows: Sequence[Example]) -> torch.Tensor:
     """[rows, outputs] of a version, as its task marks them; a row that the model cannot take is named."""
     check_inputs(champion, rows)
-    return outputs_of(champion.model, features_of(champion.model, [row.content for row in rows]))
+    contents = [row.content for row in rows]
+    if champion.task.texts:
+        _check_texts(champion, rows, contents)
+    return outputs_of(champion.model, features_of(champion.model, contents))
+
+
+def _check_texts(champion: Champion, rows: Sequence[Example], contents: Sequence[Content]) -> None:
+    for row, reason in zip(rows, champion.model.preprocess.refusals(contents), strict=True):
+        if reason is not None:
+            raise _unfit(row, reason)
 
 
 def check_inputs(champion: Champion, rows: Sequence[Example]) -> None:
@@ -80,7 +97,11 @@ def check_inputs(champion: Champion, rows: Sequence[Example]) -> None:
     preprocess = champion.model.preprocess
     for row in rows:
         if reason := inputs_reason(row.inputs, preprocess.kind, preprocess.accepted):
-            raise DataError(f"{row.origin}: {reason}", remedy="mend or remove that row", kind="data.value")
+            raise _unfit(row, reason)
+
+
+def _unfit(row: Example, reason: str) -> DataError:
+    return DataError(f"{row.origin}: {reason}", remedy="mend or remove that row", kind="data.value")
 
 
 def _check_targets(rows: Sequence[Example], kind: str) -> None:
@@ -113,13 +134,18 @@ def _perplexities(
     texts = [row.target.text if isinstance(row.target, Reply) else str(row.inputs) for row in rows]
     characters = sum(len(text.encode("utf-8", "replace")) for text in texts)
     metrics: dict[str, Any] = {
-        "perplexity": _exp(float(tokens @ losses) / float(tokens.sum())),
+        "perplexity": _perplexity(outputs),
         "bits_per_byte": float(tokens @ losses) / math.log(2) / max(characters, 1),
         "by_slice": {name: _exp(mean) for name, mean in slice_means(losses, tokens, parted).items()},
     }
     if replies.any():
         metrics["exact_match"] = float(marked.right[replies].mean())
     return metrics
+
+
+def _perplexity(outputs: np.ndarray) -> float:
+    tokens, losses = outputs[:, 0], outputs[:, 1]
+    return _exp(float(tokens @ losses) / max(float(tokens.sum()), 1.0))
 
 
 def _exp(loss: float) -> float:

@@ -37,7 +37,8 @@ def select(text, model):
 
 
 def test_every_selector_is_in_the_suite():
-    assert {parse_selection(text).name for text in TEXTS} == SELECTORS.keys()
+    # What has grown has no head in it, and most models nothing that has: tests/select/test_select_grown.py.
+    assert {parse_selection(text).name for text in TEXTS} == SELECTORS.keys() - {"grown"}
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -320,3 +320,38 @@ def test_a_teacher_holds_what_was_known(tmp_path):
         learner.update(sums(150, seed=1), select="full", settings={"train.retain.distill": weight})
         kept[weight] = perplexity(learner, stories(40, seed=9))
     assert kept[1.0] < kept[0.0] / 4
+
+
+def test_a_version_may_rehearse_what_it_writes_itself(tmp_path):
+    kept = {}
+    for policy in ("screen", "screen+replay:80:generated"):
+        learner = make_texts(tmp_path / policy.replace(":", "-"), {"gate.mode": "off", "curate.policy": policy})
+        learner.update(stories(150, seed=1))
+        update = learner.update(sums(150, seed=1), select="full")
+        kept[policy] = perplexity(learner, stories(40, seed=9))
+        champion = learner.champion()
+        assert load_state(learner.repository, learner.config, champion.version, champion.model).replay == []
+    assert 40 < update.examples.replayed <= 80
+    assert kept["screen+replay:80:generated"] < kept["screen"] / 10
+
+
+def test_what_a_version_writes_is_the_same_every_time(tmp_path):
+    learner = make_texts(tmp_path, {"gate.mode": "off", "curate.policy": "screen+replay:20:generated"})
+    learner.update(stories(100, seed=1))
+    model = learner.champion().model
+    assert model.write(3, seed=7) == model.write(3, seed=7)
+    assert model.write(3, seed=7) != model.write(3, seed=8)
+
+
+def test_a_version_of_replies_cannot_write_their_prompts(tmp_path):
+    settings = {"gate.mode": "off", "curate.policy": "screen+replay:20:generated"}
+    learner = make_texts(tmp_path, settings, target="reply")
+    learner.update(exchanges(60, seed=1))
+    with pytest.raises(UsageError, match="has learned replies only"):
+        learner.update(exchanges(60, seed=2))
+
+
+def test_rows_with_labels_are_not_written(tmp_path):
+    learner = Learner.create(tmp_path / "p", model=mlp(2), curate="screen+replay:20:generated")
+    with pytest.raises(UsageError, match="only language models write"):
+        learner.update([{"inputs": [0.0, 1.0], "label": "a"}] * 3)

@@ -14,6 +14,7 @@ from dripstone.core.errors import UsageError
 FILE_NAME = "dripstone.toml"
 
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Fall = Annotated[float, msgspec.Meta(gt=0, le=1)]
 LARGEST = sys.float_info.max  # which leaves infinity out
 Positive = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0, le=LARGEST)]
@@ -49,12 +50,12 @@ class TaskConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an example means.
 
     kind : the task. metric : what the gate judges by, ``accuracy`` or ``log_loss`` of labels, ``squared_error`` of
-    numbers, ``token_loss`` of texts. input : column or columns of the inputs (several make a vector). target : column
-    of the label, the number or the reply; empty where texts are learned as a whole. id, slice, weight, time : optional
-    columns.
+    numbers, ``token_loss`` of texts, or ``accuracy`` of replies: whether the model would write just that. input :
+    column or columns of the inputs (several make a vector). target : column of the label, the number or the reply;
+    empty where texts are learned as a whole. id, slice, weight, time : optional columns.
     """
 
-    kind: Literal["classification", "regression", "causal_lm"] = "classification"
+    kind: Literal["classification", "regression", "causal_lm", "seq2seq"] = "classification"
     metric: Literal["accuracy", "log_loss", "squared_error", "token_loss"] = "accuracy"
     input: str | Annotated[list[str], msgspec.Meta(min_length=1)] = "inputs"
     target: str = "label"
@@ -164,7 +165,7 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode : ``steady``, ``better`` or ``off``. alpha : lifetime error of promotion by proof, and of the harm test.
     margin : tolerated loss of the metric. holdout : share of rows held out. trusted : cap of the trusted rows.
     minimum : rows below which nothing is promoted without proof. sense : tolerated fall of the agreement between a
-    batch's labels and the champion. limits : ``negative_flips``, ``calibration_error`` and ``latency_ratio``, if any.
+    batch's labels and the champion, all of it at 1. limits : ``negative_flips``, ``calibration_error`` and ``latency_ratio``, if any.
     """
 
     mode: Literal["steady", "better", "off"] = "steady"
@@ -173,7 +174,7 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdout: Share = 0.2
     trusted: AtLeastOne = 4000
     minimum: AtLeastOne = 50
-    sense: Share = 0.25
+    sense: Fall = 0.25
     limits: Limits = Limits()
 
 

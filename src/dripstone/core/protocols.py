@@ -67,6 +67,7 @@ class Task(Protocol):
     numbers: ClassVar[bool]  # whether targets are numbers, so that rows have no labels
     settings: ClassVar[Mapping[str, Any]]  # what a new project has other than by default
     texts: ClassVar[bool]  # whether rows are texts that the model learns to write, so that they have no labels either
+    replies: ClassVar[bool]  # whether they are all replies to what stands in the rows
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -142,7 +143,11 @@ Change = Callable[[Sequence[Inputs], np.random.Generator], list[Inputs]]
 
 
 class TextModel(Protocol):
-    """What the loop asks of a language model besides."""
+    """What an update asks of a language model besides."""
+
+    def write(self, count: int, *, seed: int) -> list[str]:
+        """So many texts, drawn as the model takes them to be likely."""
+        ...
 
     def windows(self, groups: Sequence[Sequence[Content]]) -> list[tuple[list[Any], torch.Tensor]]:
         """Groups of texts packed into windows, as ``collate`` takes them, and the token that follows each of theirs."""

@@ -10,7 +10,8 @@ import msgspec
 from dripstone.core.config import Limits
 
 Verdict = Literal["promoted", "refused", "undecided", "unchanged"]
-EntryEvent = Literal["init", "update", "revert", "promote", "data"]
+EntryEvent = Literal["init", "update", "revert", "promote", "data", "grow"]
+Encoding = Literal["raw", "zstd", "xor-zstd", "grown-zstd"]
 Role = Literal["train", "held_out", "rejected", "quarantined"]
 
 
@@ -276,15 +277,16 @@ class Rules(msgspec.Struct, frozen=True):
 class Certificate(msgspec.Struct, frozen=True):
     """Why a version may be live, or why not: what was compared, on which rows, under which rules, with what result.
 
-    ``source`` says who vouches: the ``gate``, a ``person`` who overruled it, or nobody, because it was the ``first``
-    version and nothing was live that it could harm. ``merkle`` and ``champion_merkle`` are the Merkle roots of the
-    tensors of ``version`` and ``champion``; ``anchor`` is the best version so far as the judgement found it and
+    ``source`` says who vouches: the ``gate``, a ``person`` who overruled it, the ``champion``, which the version was
+    grown from and answers like, or nobody, because it was the ``first`` version and nothing was live that it could
+    harm. ``merkle`` and ``champion_merkle`` are the Merkle roots of the tensors of ``version`` and ``champion``;
+    ``anchor`` is the best version so far as the judgement found it and
     ``next_anchor`` as it left it. ``number`` is the log entry it was written for.
     """
 
     version: str
     merkle: str
-    source: Literal["first", "gate", "person"]
+    source: Literal["first", "gate", "person", "champion"]
     verdict: Verdict
     reason: str
     number: int
@@ -319,20 +321,24 @@ class TensorEntry(msgspec.Struct, frozen=True):
     """Where one tensor's bits are.
 
     ``digest`` is the SHA-256 of the plain little-endian bytes. ``object`` and ``encoding`` say how to get them; an
-    ``xor-zstd`` payload is decoded against the same name in version ``base``, ``depth`` deltas away from plain bytes.
+    ``xor-zstd`` or ``grown-zstd`` payload is decoded against the same name in version ``base``, ``depth`` deltas away
+    from plain bytes.
     """
 
     dtype: str
     shape: list[int]
     digest: str
     object: str
-    encoding: Literal["raw", "zstd", "xor-zstd"]
+    encoding: Encoding
     base: str | None = None
     depth: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A version: all that its id vouches for."""
+    """A version: all that its id vouches for.
+
+    ``format`` is the first one unless a tensor is ``grown-zstd``, which that did not know.
+    """
 
     spec: Spec
     task: str

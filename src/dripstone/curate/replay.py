@@ -3,7 +3,8 @@
 ``reservoir`` keeps a uniform sample. It is uniform as long as the capacity is. A lower capacity keeps a uniform part;
 where there is room again (a higher capacity, rows taken out), the next rows fill it, and for a while weigh more than
 old ones. ``balanced`` keeps as many rows of each label, while its rows last, each a uniform sample of that label's
-rows; ``herding`` keeps as many of each, those that together lie where all of the label's rows lie.
+rows; ``herding`` keeps as many of each, those that together lie where all of the label's rows lie. ``generated`` keeps
+nothing: the live version of a language model writes the rows (``update.rehearsal``).
 
 References
 ----------
@@ -35,7 +36,7 @@ class Replay:
     (Replay(capacity=2000, law='reservoir'), 'replay:500:balanced')
     """
 
-    FORMS: ClassVar[tuple[str, ...]] = ("replay:N", "replay:N:balanced", "replay:N:herding")
+    FORMS: ClassVar[tuple[str, ...]] = ("replay:N", "replay:N:balanced", "replay:N:herding", "replay:N:generated")
 
     capacity: int
     law: str = "reservoir"
@@ -45,7 +46,7 @@ class Replay:
         """The policy from the words after its name; None if they mean nothing."""
         if len(words) not in (1, 2) or not re.fullmatch(r"[0-9]{1,9}", words[0]):
             return None
-        if list(words[1:]) not in ([], ["balanced"], ["herding"]):
+        if list(words[1:]) not in ([], ["balanced"], ["herding"], ["generated"]):
             return None
         return cls(int(words[0]), *words[1:])
 

@@ -26,7 +26,7 @@ UNREADABLE = 0.1
 _UNREADABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 
 
-Targets = Literal["labels", "numbers", "texts"]
+Targets = Literal["labels", "numbers", "texts", "replies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def screen(
     known : bool
         Reject rows of other labels than these, if there are any.
     targets : str
-        What targets are. Texts may come without one: then the row is learned as a whole.
+        What targets are. Of ``"texts"`` a row may come without one, and is learned as a whole; of ``"replies"`` none.
 
     Examples
     --------
@@ -166,13 +166,15 @@ def _label_type(label: object) -> type:
 def _target_reason(example: Example, targets: str, label_type: type | None) -> str | None:
     if targets == "numbers":
         return _number_reason(example)
-    return _reply_reason(example) if targets == "texts" else _label_reason(example, label_type)
+    if targets == "labels":
+        return _label_reason(example, label_type)
+    return _reply_reason(example, required=targets == "replies")
 
 
-def _reply_reason(example: Example) -> str | None:
+def _reply_reason(example: Example, *, required: bool) -> str | None:
     target = example.target
     if target is None:
-        return None
+        return "the reply is missing" if required else None
     if not isinstance(target, Reply):
         return f"the reply is of type {type(target).__name__}, not a text"
     if not target.text.strip():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dripstone.models.perceptron import mlp
     from dripstone.models.pretrained import causal_lm
     from dripstone.models.scratch import decoder
+    from dripstone.models.sequence import seq2seq
     from dripstone.models.text import text_classifier
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "image_classifier",
     "mlp",
     "prepare",
+    "seq2seq",
     "text_classifier",
 ]
 
@@ -36,6 +38,7 @@ _HOMES = {
     "image_classifier": "image",
     "mlp": "perceptron",
     "prepare": "factory",
+    "seq2seq": "sequence",
     "text_classifier": "text",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from dripstone.core.devices import device_of
 from dripstone.core.examples import Content, Exchange
 from dripstone.core.losses import IGNORED
 from dripstone.core.records import Spec
-from dripstone.models.generation import DecoderStepper, Generated, beam, greedy, sample
+from dripstone.models.generation import DecoderStepper, Generated, Stepper, beam, greedy, sample
 from dripstone.models.tokens import TextWindows, texts_of
 
 LOGITS = 2**23
@@ -66,6 +66,8 @@ class LanguageModel(nn.Module):
         Files, by name, that the factory reads.
     taught : bool
         Whether it can write before Dripstone has taught it anything.
+    stepper : callable
+        Makes of ``backbone`` and ``head`` what takes the steps of writing.
 
     Examples
     --------
@@ -89,8 +91,10 @@ class LanguageModel(nn.Module):
         assets: Mapping[str, bytes],
         *,
         taught: bool = False,
+        stepper: Callable[[Any, TokenHead], Stepper] = DecoderStepper,
     ) -> None:
         super().__init__()
+        self._stepper = stepper
         self.taught = taught
         self.preprocess = preprocess
         self.backbone = backbone
@@ -118,8 +122,8 @@ class LanguageModel(nn.Module):
         -------
         list of (list of numpy.ndarray, torch.Tensor)
             Of each group its windows, [2, tokens] int64, as ``collate`` takes them: tokens above segments; and the
-            token that should follow each, [windows, tokens] int64, `dripstone.core.losses.IGNORED` where nothing is
-            asked. All windows are as long as each other.
+            token that should follow each that may be asked about, the last ones of a window or all, [windows, places]
+            int64, `dripstone.core.losses.IGNORED` where nothing is asked. All windows are as long as each other.
         """
         packed = [self.preprocess.pack(group) for group in groups]
         longest = max((part.tokens.shape[1] for part in packed), default=0)
@@ -132,11 +136,11 @@ class LanguageModel(nn.Module):
         return {"tokens": both[:, 0], "segments": both[:, 1]}
 
     def features(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """[windows, tokens, width]."""
+        """[windows, places, width]."""
         return self.backbone(batch)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """[windows, tokens, vocabulary] logits."""
+        """[windows, places, vocabulary] logits."""
         return self.head(self.features(batch))
 
     @torch.no_grad()
@@ -151,10 +155,10 @@ class LanguageModel(nn.Module):
         """
         packed = self.preprocess.pack(contents)
         sums = torch.zeros(3, len(contents), dtype=torch.float64)
-        windows = max(1, LOGITS // (self.head.weight.shape[0] * max(packed.tokens.shape[1], 1)))
+        windows = max(1, LOGITS // (self.head.weight.shape[0] * max(packed.targets.shape[1], 1)))
         for part in torch.arange(len(packed.tokens)).split(windows):
             asked = packed.targets[part] != IGNORED
-            rows, targets = packed.segments[part][asked], packed.targets[part][asked]
+            rows, targets = packed.segments[part, -asked.shape[1] :][asked], packed.targets[part][asked]
             losses, wrong = self._ask(packed.tokens[part], packed.segments[part], asked, targets)
             for total, values in zip(sums, (torch.ones(len(rows)), losses, wrong), strict=True):
                 total.index_add_(0, rows, values.double())
@@ -182,7 +186,7 @@ class LanguageModel(nn.Module):
         prompts: Sequence[str],
         *,
         reply: bool = False,
-        max_tokens: int = 64,
+        max_tokens: int | None = None,
         temperature: float = 0.0,
         top_p: float = 1.0,
         beams: int = 1,
@@ -196,8 +200,8 @@ class LanguageModel(nn.Module):
             Where they are so long that less than a quarter of the context is left, their last tokens are read.
         reply : bool
             Whether a reply is asked for, as exchanges have taught, or what goes on from the text.
-        max_tokens : int
-            Tokens that are generated at most.
+        max_tokens : int, optional
+            Tokens that are generated at most; ``preprocess.usual`` if left out.
         temperature : float
             0 takes the most probable token each time; above that, tokens are drawn.
         top_p : float
@@ -214,9 +218,11 @@ class LanguageModel(nn.Module):
         """
         for row, prompt in enumerate(prompts):
             texts_of(prompt, row)
-        tokens = [self._fitting(self.preprocess.prompt(prompt, reply=reply), max_tokens) for prompt in prompts]
-        stepper = DecoderStepper(self.backbone, self.head)
-        end = self.preprocess.end
+        preprocess = self.preprocess
+        max_tokens = preprocess.usual if max_tokens is None else max_tokens
+        tokens = [preprocess.fitting(preprocess.prompt(prompt, reply=reply), max_tokens) for prompt in prompts]
+        stepper = self._stepper(self.backbone, self.head)
+        end = preprocess.end
         if temperature:
             generator = torch.Generator().manual_seed(seed)
             drawn = {"temperature": temperature, "top_p": top_p, "generator": generator}
@@ -225,8 +231,8 @@ class LanguageModel(nn.Module):
             return beam(stepper, tokens, end=end, max_tokens=max_tokens, beams=beams)
         return greedy(stepper, tokens, end=end, max_tokens=max_tokens)
 
-    def _fitting(self, tokens: list[int], max_tokens: int) -> list[int]:
-        """The mark at the beginning, and the last tokens that leave room for an answer: a quarter of the context."""
-        context = self.preprocess.context
-        room = max(2, context - min(max_tokens, max(1, context // 4)))
-        return tokens if len(tokens) <= room else [tokens[0], *tokens[len(tokens) - room + 1 :]]
+    def write(self, count: int, *, seed: int = 0) -> list[str]:
+        """So many texts, each drawn token by token as the model takes it to be likely, up to the context's end."""
+        most = self.preprocess.context - 1
+        drawn = self.generate([""] * count, max_tokens=most, temperature=1.0, seed=seed)
+        return [self.preprocess.decode(row.tokens) for row in drawn]

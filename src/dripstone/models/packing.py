@@ -38,7 +38,8 @@ class Piece:
 class Windows:
     """Texts side by side; all [windows, tokens] int64.
 
-    ``segments`` is the number of the text that a token is of, `PADDING` where there is none.
+    ``segments`` is the number of the text that a token is of, `PADDING` where there is none. ``targets`` may be of the
+    last tokens alone, where nothing is asked of the others.
     """
 
     tokens: torch.Tensor

@@ -40,6 +40,10 @@ class TextWindows(nn.Module):
         The marks at a text's beginning and at its end.
     between : list of int
         What stands between a prompt and its reply.
+    documents : bool
+        Whether texts can be learned that are no replies.
+    usual : int
+        Tokens that are written at most where nobody says how many.
     """
 
     default_column = "text"
@@ -47,6 +51,8 @@ class TextWindows(nn.Module):
     accepted: Sequence[tuple[int, ...]] = ()
     picture = None
     mask_token = None
+    documents = True
+    usual = 64
     vocabulary: int
     context: int
     begin: int
@@ -67,6 +73,15 @@ class TextWindows(nn.Module):
     def prompt(self, text: str, *, reply: bool) -> list[int]:
         """A text as it stands before what is to be generated: a reply to it, or what goes on from it."""
         return [self.begin, *self.encode([text])[0], *(self.between if reply else [])]
+
+    def fitting(self, tokens: list[int], max_tokens: int) -> list[int]:
+        """The mark at the beginning, and the last tokens that leave room for an answer: a quarter of the context."""
+        room = max(2, self.context - min(max_tokens, max(1, self.context // 4)))
+        return tokens if len(tokens) <= room else [tokens[0], *tokens[len(tokens) - room + 1 :]]
+
+    def refusals(self, contents: Sequence[Content]) -> list[str | None]:
+        """Why each row can be neither learned nor measured, whose texts are as they should be; None if it can."""
+        return [None] * len(contents)
 
     def pack(self, contents: Sequence[Content]) -> Windows:
         """Texts, and prompts with their replies, in windows of ``context`` tokens at most.

@@ -12,8 +12,11 @@ from dripstone.core.errors import DataError, ModelError, UsageError
 
 _THETA = 10000.0
 _EPSILON = 1e-5
-_DEVIATION = 0.02
-_RESIDUAL_OUTPUTS = ("attention.output.weight", "feed.down.weight")
+DEVIATION = 0.02
+"""Of an initial weight."""
+
+RESIDUAL_OUTPUTS = ("attention.output.weight", "feed.down.weight")
+"""What a block adds to the sum comes out of these, by how their names end."""
 
 
 class Cache:
@@ -116,6 +119,8 @@ class Decoder(nn.Module):
         ``Block`` each.
     norm : torch.nn.RMSNorm
         The last one.
+    appended : tuple of int
+        Blocks, and hidden units of each feed-forward layer, that came last, as the model grew; ``newest`` names them.
 
     Raises
     ------
@@ -143,6 +148,8 @@ class Decoder(nn.Module):
         self.width = width
         self.context = context
         self.head_size = width // heads
+        self.hidden = hidden
+        self.appended = (0, 0)
         self.embedding = nn.Embedding(vocabulary, width)
         self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(depth))
         self.norm = nn.RMSNorm(width, eps=_EPSILON)
@@ -150,10 +157,33 @@ class Decoder(nn.Module):
 
     def _initialise(self) -> None:
         # Each block adds to the sum twice: scaled like this, the sum's variance does not grow with the depth.
-        residual = _DEVIATION / math.sqrt(2 * len(self.blocks))
+        residual = DEVIATION / math.sqrt(2 * len(self.blocks))
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
-                nn.init.normal_(parameter, std=residual if name.endswith(_RESIDUAL_OUTPUTS) else _DEVIATION)
+                nn.init.normal_(parameter, std=residual if name.endswith(RESIDUAL_OUTPUTS) else DEVIATION)
+
+    def newest(self) -> dict[str, tuple[int, int]]:
+        """What was appended last: of each parameter that has any of it, in which dimension, and the first new index.
+
+        Examples
+        --------
+        >>> decoder = Decoder(vocabulary=10, width=8, depth=2, heads=2, hidden=16, context=4)
+        >>> decoder.newest()
+        {}
+        >>> decoder.appended = (1, 4)
+        >>> decoder.newest()["blocks.0.feed.down.weight"], decoder.newest()["blocks.1.feed.down.weight"]
+        ((1, 12), (0, 0))
+        """
+        blocks, units = self.appended
+        first = len(self.blocks) - blocks
+        parts = {}
+        for name, _ in self.named_parameters():
+            if name.startswith("blocks."):
+                if int(name.split(".")[1]) >= first:
+                    parts[name] = (0, 0)
+                elif units and ".feed." in name:
+                    parts[name] = (int(name.endswith("down.weight")), self.hidden - units)
+        return parts
 
     def start(self, rows: int) -> Cache:
         """An empty cache for batches of so many rows."""

@@ -11,11 +11,12 @@ from torch import nn
 
 from dripstone.core.errors import UsageError
 from dripstone.select.full import full
+from dripstone.select.grown import grown, new_parts
 from dripstone.select.head import head
 from dripstone.select.suffix import suffix
 from dripstone.select.vectors import vectors
 
-SELECTORS = {"head": head, "suffix": suffix, "vectors": vectors, "full": full}
+SELECTORS = {"head": head, "suffix": suffix, "vectors": vectors, "full": full, "grown": grown}
 LADDER = "ladder"
 RIDGE = "ridge"
 
@@ -45,9 +46,13 @@ class Selection:
         """Names, within the whole model, of the parameters that may move. The ladder has none before it has climbed."""
         return SELECTORS[self.name](model, self.argument)
 
+    def parts(self, model: nn.Module) -> dict[str, tuple[int, int]]:
+        """Of those that may move in part only, the dimension in which they do so, and the first index of what moves."""
+        return new_parts(model) if self.name == "grown" else {}
+
 
 def parse_selection(text: str, head_method: str = RIDGE, loop_method: str = "adamw") -> Selection:
-    """Read ``head``, ``suffix:k``, ``vectors`` or ``full``, each with an optional ``@method``; or ``ladder``.
+    """Read ``ladder``, or one of the selectors with an optional ``@method``.
 
     Parameters
     ----------

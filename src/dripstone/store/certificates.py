@@ -181,4 +181,6 @@ def _bad_source(certificate: Certificate) -> str | None:
         return f"is of source {certificate.source!r}, which tests nothing, and spends alpha"
     if certificate.source == "first":
         return None if certificate.number == 1 else f"is of a first version, in log entry {certificate.number}"
-    return None if certificate.champion and certificate.reason.strip() else "is of a person, without champion or reason"
+    if certificate.champion and certificate.reason.strip():
+        return None
+    return f"is of {'a person' if certificate.source == 'person' else 'the champion'}, without champion or reason"

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
 import zstandard
 
 from dripstone.core.errors import ModelError
-from dripstone.core.records import Manifest, TensorEntry
+from dripstone.core.records import Encoding, Manifest, TensorEntry
 from dripstone.core.tensors import DTYPE_BYTES, RawTensor
 from dripstone.store.checks import corrupt, inflate, parse, sha256
 
 MAX_DEPTH = 16
 """No tensor is more than so many deltas away from plain bytes."""
+
+DELTAS = ("xor-zstd", "grown-zstd")
+"""Encodings that are decoded against a base."""
+
+MAX_GROWN_DIMENSIONS = 8
+"""Of a tensor that is ``grown-zstd``."""
 
 MAX_TENSOR_BYTES = 2**34
 MAX_PAYLOAD_BYTES = 2**37
@@ -34,7 +40,7 @@ _LEVEL = 3
 class Encoded(NamedTuple):
     """A tensor as it will lie in a payload: ``stored`` is itself (``raw``) or a row of compressed bytes."""
 
-    encoding: Literal["raw", "zstd", "xor-zstd"]
+    encoding: Encoding
     depth: int
     stored: RawTensor
 
@@ -78,7 +84,7 @@ def encode(raw: RawTensor, base: RawTensor | None, base_depth: int) -> Encoded:
         The new bits.
     base : RawTensor or None
         The same tensor in the parent. It is cut, or filled with zeros, to the size of ``raw``: a layer that has grown
-        has its new rows at the end.
+        has its new rows at the end. Where columns have grown, it is filled up in every dimension.
     base_depth : int
         How many deltas ``base`` itself is away from plain bytes.
 
@@ -86,7 +92,7 @@ def encode(raw: RawTensor, base: RawTensor | None, base_depth: int) -> Encoded:
     -------
     Encoded
         ``raw`` unless another saves at least 5 %; ``zstd`` of byte planes; or ``xor-zstd``, of byte planes of what
-        differs from ``base``. Lossless, bit for bit.
+        differs from ``base``, called ``grown-zstd`` where the columns have grown. Lossless, bit for bit.
 
     Raises
     ------
@@ -98,6 +104,10 @@ def encode(raw: RawTensor, base: RawTensor | None, base_depth: int) -> Encoded:
     >>> raw = RawTensor("F32", (1000,), bytes(range(250)) * 16)
     >>> encode(raw, raw, 0).encoding, encode(raw, raw, MAX_DEPTH).depth
     ('xor-zstd', 0)
+    >>> rows = [raw.data[start : start + 400] + b"0000" for start in range(0, 4000, 400)]
+    >>> wider = RawTensor("F32", (10, 101), b"".join(rows))
+    >>> encode(wider, raw._replace(shape=(10, 100)), 0).encoding
+    'grown-zstd'
     """
     if not is_sane(raw.dtype, raw.shape) or byte_size(raw.dtype, raw.shape) != len(raw.data):
         raise ModelError(
@@ -110,9 +120,10 @@ def encode(raw: RawTensor, base: RawTensor | None, base_depth: int) -> Encoded:
     if len(packed) <= most:
         best, most = Encoded("zstd", 0, _row(packed)), len(packed) - 1
     if base is not None and base.dtype == raw.dtype and base_depth < MAX_DEPTH:
-        packed = _deflate(plain ^ _fitted(base.data, plain.size), width)
+        kind: Encoding = "grown-zstd" if _has_wider_rows(base.shape, raw.shape) else "xor-zstd"
+        packed = _deflate(plain ^ _fitted(base, raw.shape, kind), width)
         if len(packed) <= most:
-            best = Encoded("xor-zstd", base_depth + 1, _row(packed))
+            best = Encoded(kind, base_depth + 1, _row(packed))
     return best
 
 
@@ -124,7 +135,7 @@ def describe(raw: RawTensor, encoded: Encoded, object_name: str, base: str | Non
         digest=digest(raw),
         object=object_name,
         encoding=encoded.encoding,
-        base=base if encoded.encoding == "xor-zstd" else None,
+        base=base if encoded.encoding in DELTAS else None,
         depth=encoded.depth,
     )
 
@@ -141,7 +152,7 @@ def decode(name: str, entry: TensorEntry, stored: RawTensor, base: RawTensor | N
     stored : RawTensor
         What the payload holds under that name.
     base : RawTensor or None
-        The decoded tensor that an ``xor-zstd`` payload refers to.
+        The decoded tensor that an ``xor-zstd`` or ``grown-zstd`` payload refers to.
 
     Raises
     ------
@@ -174,10 +185,12 @@ def _decompressed(what: str, entry: TensorEntry, packed: bytes | memoryview, bas
     size, width = byte_size(entry.dtype, entry.shape), DTYPE_BYTES[entry.dtype]
     planes = inflate(packed, what, size=size, limit=MAX_TENSOR_BYTES)
     plain = np.frombuffer(planes, np.uint8).reshape(width, -1).T.reshape(-1)
-    if entry.encoding == "xor-zstd":
+    if entry.encoding in DELTAS:
         if base is None or base.dtype != entry.dtype:
             raise corrupt(f"{what} has no {entry.dtype} base to be decoded against")
-        plain = plain ^ _fitted(base.data, size)
+        if entry.encoding == "grown-zstd" and not _has_wider_rows(base.shape, entry.shape):
+            raise corrupt(f"{what} has not grown to {entry.shape} from its base, which is {list(base.shape)}")
+        plain = plain ^ _fitted(base, entry.shape, entry.encoding)
     return plain.tobytes()
 
 
@@ -191,9 +204,22 @@ def _row(packed: bytes) -> RawTensor:
     return RawTensor("U8", (len(packed),), packed)
 
 
-def _fitted(data: bytes | memoryview, size: int) -> np.ndarray:
-    base = np.frombuffer(data, np.uint8)[:size]
-    return base if base.size == size else np.concatenate([base, np.zeros(size - base.size, np.uint8)])
+def _has_wider_rows(old: Sequence[int], new: Sequence[int]) -> bool:
+    """Whether a tensor has grown otherwise than by new rows at its end, which need no encoding of their own."""
+    one_kind = len(old) == len(new) <= MAX_GROWN_DIMENSIONS
+    return one_kind and tuple(old[1:]) != tuple(new[1:]) and all(a <= b for a, b in zip(old, new, strict=True))
+
+
+def _fitted(base: RawTensor, shape: Sequence[int], encoding: Encoding) -> np.ndarray:
+    """The bytes of a base in the size of the tensor that is a delta against it, with zeros where it has none."""
+    width, data = DTYPE_BYTES[base.dtype], np.frombuffer(base.data, np.uint8)
+    if encoding == "grown-zstd":
+        grown = np.zeros((*shape, width), np.uint8)
+        grown[tuple(map(slice, base.shape))] = data.reshape(*base.shape, width)
+        return grown.reshape(-1)
+    size = byte_size(base.dtype, shape)
+    data = data[:size]
+    return data if data.size == size else np.concatenate([data, np.zeros(size - data.size, np.uint8)])
 
 
 def pack(encoded: Mapping[str, Encoded]) -> bytes:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from dripstone.core.errors import ModelError
 from dripstone.core.records import Manifest, TensorEntry
 from dripstone.store.checks import corrupt, is_hash, parse
-from dripstone.store.format import MAX_DEPTH, is_sane, merkle_root, version_id
+from dripstone.store.format import DELTAS, MAX_DEPTH, MAX_GROWN_DIMENSIONS, is_sane, merkle_root, version_id
 
-VERSION_FORMAT = "dripstone-version 1"
+VERSION_FORMATS = ("dripstone-version 1", "dripstone-version 2")
+"""The second has tensors that are ``grown-zstd``; the first is written wherever it does."""
+
 MAX_MANIFEST_BYTES = 2**26
 
 _MANIFEST = msgspec.json.Decoder(Manifest)
+
+
+class _Format(msgspec.Struct):
+    format: str = VERSION_FORMATS[0]
+
+
+_FORMAT = msgspec.json.Decoder(_Format)
+
+
+def format_of(entries: Mapping[str, TensorEntry]) -> str:
+    """The oldest format that can hold these tensors."""
+    return VERSION_FORMATS[any(entry.encoding == "grown-zstd" for entry in entries.values())]
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -57,12 +73,15 @@ def decode_manifest(data: bytes, version: str) -> Manifest:
     True
     """
     what = f"the manifest of version {version[:12]}"
-    manifest = parse(_MANIFEST.decode, data, what)
-    if manifest.format != VERSION_FORMAT:
+    written = parse(_FORMAT.decode, data, what).format  # first: what else it says may be in no word that is known here
+    if written not in VERSION_FORMATS:
         raise corrupt(
-            f"{what} has the format {manifest.format!r}",
+            f"{what} has the format {written!r}",
             remedy="open this store with the version of dripstone that wrote it",
         )
+    manifest = parse(_MANIFEST.decode, data, what)
+    if manifest.format != format_of(manifest.tensors):
+        raise corrupt(f"{what} has the format {manifest.format!r}, and tensors of another")
     for name, entry in manifest.tensors.items():
         if problem := _entry_problem(entry):
             raise corrupt(f"{what}: tensor {name!r} {problem}")
@@ -84,7 +103,9 @@ def _entry_problem(entry: TensorEntry) -> str | None:
         return "names a digest or an object that is not 64 hexadecimal digits"
     if not 0 <= entry.depth <= MAX_DEPTH:
         return f"claims to be {entry.depth} deltas deep"
-    if (entry.encoding == "xor-zstd") != (entry.base is not None) or (entry.base is None) != (entry.depth == 0):
+    if entry.encoding == "grown-zstd" and not 2 <= len(entry.shape) <= MAX_GROWN_DIMENSIONS:
+        return f"is grown-zstd with the shape {entry.shape}"
+    if (entry.encoding in DELTAS) != (entry.base is not None) or (entry.base is None) != (entry.depth == 0):
         return f"is {entry.encoding} with base {entry.base!r} and depth {entry.depth}"
     if entry.base is not None and not is_hash(entry.base):
         return f"has a base {entry.base!r} that is not 64 hexadecimal digits"

@@ -19,6 +19,7 @@ from dripstone.store.checks import corrupt, is_hash, parse, to_json
 from dripstone.store.files import is_there, list_names, make_folder, read_bounded, sweep, write_new
 from dripstone.store.format import merkle_root
 from dripstone.store.ledger import Book, Page
+from dripstone.store.manifest import format_of
 from dripstone.store.objects import Objects
 from dripstone.store.refs import Log
 from dripstone.store.state import TrainingState
@@ -194,6 +195,7 @@ class Repository:
             data=data,
             merkle=merkle_root(entries),
             tensors=entries,
+            format=format_of(entries),
         )
         version, manifest_bytes = self._versions.write_manifest(manifest)
         added = payload_bytes + manifest_bytes + sum(len(content) for content in assets.values())

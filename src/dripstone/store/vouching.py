@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 CACHED_PAGES = 64
 """Pages whose ids are in memory at once; pending rows come from the pages right before."""
 
-SOURCES = {"init": ("first", "gate"), "update": ("gate",), "promote": ("person",), "revert": (), "data": ()}
+SOURCES = {
+    "init": ("first", "gate"),
+    "update": ("gate",),
+    "promote": ("person",),
+    "grow": ("champion",),
+    "revert": (),
+    "data": (),
+}
 """Who may write a new certificate for what an entry of this kind makes live; the others copy one."""
 
 Steps = Sequence[tuple[LogEntry | None, LogEntry]]
@@ -57,7 +64,7 @@ class _Reader:
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         self.certificate = lru_cache(maxsize=4096)(self._certificate)
-        self.merkle = lru_cache(maxsize=None)(self._merkle)
+        self._named = lru_cache(maxsize=None)(self._read_names)
         self._ids = lru_cache(maxsize=CACHED_PAGES)(self._read_ids)
 
     def _certificate(self, version: str, digest: str) -> tuple[Certificate | None, list[str]]:
@@ -69,10 +76,17 @@ class _Reader:
             return None
         return self.certificate(entry.candidate, entry.judged)[0]
 
-    def _merkle(self, version: str) -> str | None:
+    def merkle(self, version: str) -> str | None:
         """None for a manifest that cannot be read: `find_problems` tells of it where it reads all manifests."""
+        return self._named(version)[0]
+
+    def parent(self, version: str) -> str | None:
+        """The same of the version that it came from."""
+        return self._named(version)[1]
+
+    def _read_names(self, version: str) -> tuple[str | None, str | None]:
         manifest, _ = attempt(self.repository.manifest, version)
-        return manifest.merkle if manifest is not None else None
+        return (manifest.merkle, manifest.parent) if manifest is not None else (None, None)
 
     def _read_ids(self, page: str) -> list[str]:
         return [row.id for row in self.repository.read_page(page).rows]
@@ -142,6 +156,8 @@ def _copy_problems(before: LogEntry | None, entry: LogEntry) -> Iterator[str]:
 def _new_problems(reader: _Reader, before: LogEntry | None, entry: LogEntry, certificate: Certificate) -> Iterator[str]:
     if certificate.source not in SOURCES[entry.event]:
         yield _problem(entry, f"({entry.event}) names a new certificate of source {certificate.source!r}")
+    if entry.event == "grow" and reader.parent(entry.version) not in (None, certificate.champion):
+        yield _problem(entry, f"makes a version live that was not grown from {certificate.champion or 'any'}")
     yield from _champion_problems(reader, before, entry, certificate)
 
 
@@ -181,8 +197,8 @@ def _judgement_problems(
 ) -> Iterator[str]:
     if certificate.number != entry.number:
         yield _problem(entry, f"names a judgement that was written for log entry {certificate.number}")
-    if certificate.source == "person":
-        yield _problem(entry, "names the word of a person as the gate's judgement")
+    if certificate.source in ("person", "champion"):
+        yield _problem(entry, f"names the word of a {certificate.source} as the gate's judgement")
     if certificate.verdict != entry.verdict:
         yield _problem(entry, f"says {entry.verdict!r}, where its certificate says {certificate.verdict!r}")
     if reader.merkle(certificate.version) not in (None, certificate.merkle):

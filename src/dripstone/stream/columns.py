@@ -75,9 +75,10 @@ def to_example(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, l
 def _target(record: Mapping[str, Any], columns: TaskConfig, origin: str, *, labelled: bool) -> Any:
     """The target as its task has it; what is none stays as it is, for screening. A text may come without a reply."""
     if columns.kind == "causal_lm":
-        value = _optional(record, columns.target)
-        return Reply(value) if isinstance(value, str) else value
+        return _reply(_optional(record, columns.target))
     value = _column(record, columns.target, origin) if labelled else record.get(columns.target)
+    if columns.kind == "seq2seq":
+        return _reply(_optional(record, columns.target))
     return _number(value) if columns.kind == "regression" else _label(value)
 
 
@@ -265,6 +266,10 @@ def _label(value: Any) -> Any:
     if isinstance(plain, Decimal) and plain.as_tuple().exponent == 0:
         return int(plain)
     return plain.strip() if isinstance(plain, str) else plain
+
+
+def _reply(value: Any) -> Any:
+    return Reply(value) if isinstance(value, str) else value
 
 
 def _number(value: Any) -> Any:

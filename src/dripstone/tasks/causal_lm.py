@@ -44,6 +44,7 @@ class CausalLM:
     metrics: ClassVar[tuple[str, ...]] = ("token_loss",)
     numbers: ClassVar[bool] = False
     texts: ClassVar[bool] = True
+    replies: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, Any]] = {
         "gate.margin": 0.002,  # 2 % of the perplexity
         "gate.trusted": 1000,  # all of them are read at every update

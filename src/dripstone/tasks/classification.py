@@ -35,6 +35,7 @@ class Classification:
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "log_loss")
     numbers: ClassVar[bool] = False
     texts: ClassVar[bool] = False
+    replies: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, Any]] = {}
 
     def of(self, model: Model) -> Classification:

@@ -10,11 +10,13 @@ from dripstone.core.protocols import Model, Task
 from dripstone.tasks.causal_lm import CausalLM
 from dripstone.tasks.classification import Classification
 from dripstone.tasks.regression import Regression
+from dripstone.tasks.seq2seq import Seq2Seq
 
 KINDS: dict[str, type[Classification] | type[Regression] | type[CausalLM]] = {
     "classification": Classification,
     "regression": Regression,
     "causal_lm": CausalLM,
+    "seq2seq": Seq2Seq,
 }
 
 

@@ -45,6 +45,7 @@ class Regression:
     metrics: ClassVar[tuple[str, ...]] = ("squared_error",)
     numbers: ClassVar[bool] = True
     texts: ClassVar[bool] = False
+    replies: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, Any]] = {}
 
     def of(self, model: Model) -> Regression:

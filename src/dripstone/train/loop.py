@@ -7,7 +7,7 @@ momentum cannot move what was not selected.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ from dripstone.train.batches import make_batches
 from dripstone.train.carry import load_state, save_state
 from dripstone.train.modes import evaluating
 from dripstone.train.optimizers import make_optimizers
+from dripstone.train.parts import Kept
 from dripstone.train.retain import ParameterTerms, RowTerms, make_terms
 from dripstone.train.rows import Rows
 from dripstone.train.schedule import learning_rate_factor, set_learning_rate
@@ -47,6 +48,7 @@ def run_loop(
     carried: dict[str, RawTensor] | None = None,
     prune: Prune | None = None,
     change: Change | None = None,
+    parts: Mapping[str, tuple[int, int]] | None = None,
 ) -> Generator[Epoch, None, dict[str, RawTensor]]:
     """Train the named parameters of a fork in place; yields after each epoch.
 
@@ -72,6 +74,8 @@ def run_loop(
         Chooses the rows of each epoch. Without it, every epoch learns all.
     change : Change, optional
         What each batch's inputs become before they are learned; a cache has no part in it then.
+    parts : mapping of str to (int, int), optional
+        Of parameters that may move in part only, the dimension in which they do so, and the first index of what moves.
 
     Returns
     -------
@@ -105,7 +109,8 @@ def run_loop(
     alone = _smallest_batch(len(learned), config.batch_size) == 1 or (prune is not None and config.batch_size == 2)
     named = _prepare(model, set(names), alone=alone)
     try:
-        loop = _Loop(model, named, rows, config, generator, None if change else cache, prune, change)
+        kept = Kept(named, parts or {})
+        loop = _Loop(model, named, rows, config, generator, None if change else cache, prune, change, kept)
         if carried and config.step.carry:
             load_state(loop.optimizers, named, carried)
         best = _Best(model, named, Patience(config.stop))
@@ -138,6 +143,7 @@ class _Loop:
     cache: ActivationCache | None
     prune: Prune | None
     change: Change | None
+    kept: Kept
     optimizers: list[torch.optim.Optimizer] = field(init=False)
     row_terms: RowTerms = field(init=False)
     parameter_terms: ParameterTerms = field(init=False)
@@ -191,11 +197,13 @@ class _Loop:
             loss = self._loss(index) * (len(index) / count)
             loss.backward()
             total += float(loss.detach())
+        self.kept.drop_gradients()
         if self.config.step.clip is not None:
             nn.utils.clip_grad_norm_(self.named.values(), self.config.step.clip)
         set_learning_rate(self.optimizers, learning_rate_factor(self.steps, planned, self.config.step))
         for optimizer in self.optimizers:
             optimizer.step()
+        self.kept.put_back()
         self.steps += 1
         self.stopwatch.step_done()
         return total * count

@@ -22,6 +22,7 @@ from dripstone.train.features import features_of
 from dripstone.update import training_state
 from dripstone.update.certify import row_set
 from dripstone.update.champion import Champion, load_champion
+from dripstone.update.growing import TOLERANCE, compared_rows, farthest
 from dripstone.update.hearing import Contestant, Hearing, hear, load_anchor
 from dripstone.update.lineage import learned_rows
 
@@ -58,11 +59,14 @@ def audit(repository: Repository, config: Config) -> Iterator[str]:
     Yields
     ------
     str
-        A sentence for each certificate whose rows, evidence or verdict are not those of the judgement made again.
+        A sentence for each certificate whose rows, evidence or verdict are not those of the judgement made again, and
+        for each version that has grown and answers otherwise than before.
     """
     features = _Features()
     champion: Champion | None = None
     for entry in reversed(list(repository.log.entries())):
+        if entry.event == "grow":
+            yield from _growth_problems(repository, config, entry)
         if entry.candidate is None or entry.judged is None or entry.page is None:
             continue
         certificate = repository.read_certificate(entry.candidate, entry.judged)
@@ -76,6 +80,25 @@ def audit(repository: Repository, config: Config) -> Iterator[str]:
                 f"log entry {entry.number}: {problem}; do not trust version {entry.candidate[:12]} "
                 "before you know who changed the store"
             )
+
+
+def _growth_problems(repository: Repository, config: Config, entry: LogEntry) -> Iterator[str]:
+    """What has grown answers as the version that it was grown from, on the rows that its certificate names."""
+    certificate = repository.read_certificate(entry.version, entry.certificate or "")
+    if certificate.champion is None or certificate.source != "champion":
+        return  # a version that has grown before, and is live again
+    small, large = (load_champion(repository, version) for version in (certificate.champion, entry.version))
+    rows = compared_rows(_trusted_of(repository, config, small.version))
+    problem = None
+    if certificate.trusted != row_set(rows):
+        problem = f"the certificate names {certificate.trusted.rows} rows that are not the {len(rows)} of the ledger"
+    elif not (apart := farthest(small, large, rows)) <= TOLERANCE:
+        problem = f"what has grown answers otherwise than {small.version[:12]}, log probabilities are {apart:.1e} apart"
+    if problem:
+        yield (
+            f"log entry {entry.number}: {problem}; do not trust version {entry.version[:12]} "
+            "before you know who changed the store"
+        )
 
 
 def _hear_again(
@@ -95,7 +118,9 @@ def _hear_again(
     model = cast(Model, checkout(repository, certificate.version, (champion.version, parent)))
     before = training_state.features_digest(repository.manifest(champion.version))
     after = training_state.features_digest(manifest)
-    mine = [features.of(champion.model, before, rows) for rows in (fresh, trusted)]
+    mine = [torch.zeros(len(fresh), champion.model.reads)] * 2  # a version that knows nothing says nothing
+    if champion.task.labels:
+        mine = [features.of(champion.model, before, rows) for rows in (fresh, trusted)]
     theirs = [features.of(model, after, rows) for rows in (fresh, trusted)]
     anchor = certificate.anchor or champion.version
     state = training_state.state_of_trusted(repository, champion.version, anchor, champion.model, trusted, mine[1])

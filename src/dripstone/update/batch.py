@@ -109,6 +109,11 @@ class Batch:
         """Whether any row came with this batch, or was admitted by a person since the last one."""
         return any(row.origin is None or (row.admitted and not row.heard) for row in self.rows)
 
+    def reject(self, reasons: Sequence[str | None]) -> None:
+        """Leave out the rows for which there is a reason, given for each."""
+        self.rejected += [(row.example, why) for row, why in zip(self.rows, reasons, strict=True) if why is not None]
+        self.rows = [row for row, why in zip(self.rows, reasons, strict=True) if why is None]
+
     def set_aside(self, label: Label, reason: str, *, arrived: bool = False) -> None:
         """Quarantine the rows of a label, or those that came with this batch; not what a person admitted."""
         self.notes.append(reason)

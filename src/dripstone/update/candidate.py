@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -76,7 +76,7 @@ def train_candidate(lesson: Lesson, selection: Selection) -> Generator[Event, No
         selection=selection,
         statistics=statistics if selection.name == "head" else None,
         rungs=[Rung(str(selection), score, spent)],
-        parameters=count_parameters(model, names),
+        parameters=count_parameters(model, names, selection.parts(lesson.encoding.starter)),
         trained=len(lesson.rows),
         replayed=replayed,
         optimizer=optimizer,
@@ -108,11 +108,16 @@ def check_finite(model: Model) -> None:
         )
 
 
-def count_parameters(model: Model, trained: Sequence[str]) -> Parameters:
-    """How many numbers the named parameters hold, and the whole model."""
+def count_parameters(
+    model: Model, trained: Sequence[str], parts: Mapping[str, tuple[int, int]] | None = None
+) -> Parameters:
+    """How many numbers the named parameters hold, in part where ``parts`` say so, and the whole model."""
     module: nn.Module = model  # type: ignore[assignment]
-    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
-    return Parameters(trained=sum(sizes[name] for name in trained), total=sum(sizes.values()))
+    named = dict(module.named_parameters())
+    moving = sum(named[name].numel() for name in trained)
+    for name, (dimension, first) in (parts or {}).items():
+        moving -= named[name].numel() // named[name].shape[dimension] * first
+    return Parameters(trained=moving, total=sum(parameter.numel() for parameter in named.values()))
 
 
 def _loop(
@@ -133,5 +138,6 @@ def _loop(
             carried=lesson.carried,
             prune=policy.prune,
             change=policy.augment.fit(model.preprocess) if policy.augment else None,
+            parts=selection.parts(module),
         )
     )

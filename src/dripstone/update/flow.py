@@ -16,6 +16,7 @@ from dripstone.core.config import Config
 from dripstone.core.errors import DivergedError, RaceLostError
 from dripstone.core.events import Event
 from dripstone.core.examples import Example, labels_of
+from dripstone.core.protocols import Task
 from dripstone.core.records import count
 from dripstone.curate.policy import Policy, parse_policy
 from dripstone.curate.screen import Screened, Targets, screen
@@ -36,6 +37,7 @@ from dripstone.update.hearing import Hearing
 from dripstone.update.ladder import backbone_names, climb, tunes_first
 from dripstone.update.lesson import encode_batch, make_lesson
 from dripstone.update.meter import Meter
+from dripstone.update.rehearsal import old_rows
 from dripstone.update.rescale import rescale
 from dripstone.update.selecting import choose_selection
 from dripstone.update.sense import (
@@ -128,7 +130,7 @@ def _run(
         held_out_file=start.held_out_file,
     )
     leave_out_duplicates(batch, policy, start.state)
-    if not (batch.has_news() or (start.retry and batch.rows)):
+    if _has_nothing(batch, start):
         outcome = _nothing_to_learn(batch)
     elif not batch.training() and not champion.task.labels:
         outcome = _only_held_out()
@@ -158,8 +160,7 @@ def _screen(
     # A model that takes any shape takes one shape for life: that of the rows it was trained on.
     shapes = preprocess.accepted or _shapes([*start.state.replay[:1], *start.state.trusted[:1], *waiting[:1]])
     schema, known = start.state.schema, policy.screen.known and bool(champion.task.labels)
-    targets: Targets = "numbers" if champion.task.numbers else "texts" if champion.task.texts else "labels"
-    look = partial(screen, kind=preprocess.kind, shapes=shapes, schema=schema, targets=targets)
+    look = partial(screen, kind=preprocess.kind, shapes=shapes, schema=schema, targets=_targets(champion.task))
     screened = look(arrived, labels=labels, known=known)
     labels = labels or labels_of(row.target for row in screened.kept)
     held_out = look(start.held_out_file, labels=labels)
@@ -167,8 +168,18 @@ def _screen(
     return screened, held_out.kept
 
 
+def _targets(task: Task) -> Targets:
+    if task.replies:
+        return "replies"
+    return "numbers" if task.numbers else "texts" if task.texts else "labels"
+
+
 def _shapes(rows: Sequence[PageRow]) -> list[tuple[int, ...]]:
     return [tuple(row.inputs.shape) for row in rows[:1] if isinstance(row.inputs, Array)]
+
+
+def _has_nothing(batch: Batch, start: Start) -> bool:
+    return not (batch.has_news() or (start.retry and batch.rows))
 
 
 def _nothing_to_learn(batch: Batch) -> Outcome:
@@ -185,6 +196,8 @@ def _learn(
     first = not champion.task.labels and not champion.task.numbers
     trains = backbone_names(selection, champion.model, first=first)  # type: ignore[arg-type]
     encoding = yield from encode_batch(champion, batch, trains, whole=not tunes_first(selection, champion, batch))
+    if _has_nothing(batch, start):  # the preprocessing, which is only now sure to be fitted, has rejected the rest
+        return _nothing_to_learn(batch)
     if parse_policy(config.curate.policy).drift and champion.task.labels:
         start.watched = watch(champion, batch, encoding, start.state, start.number, config.train.seed)
         if start.watched.drift.words:
@@ -250,12 +263,12 @@ def _contend(attempt: Attempt) -> Generator[Event, None, Outcome]:
 
 def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
     champion, batch, state = attempt.champion, attempt.batch, attempt.start.state
-    replays = parse_policy(attempt.config.curate.policy).replay.capacity > 0
+    replay = parse_policy(attempt.config.curate.policy).replay
     lesson = make_lesson(
         champion,
         attempt.encoding,
         batch,
-        replay=[row.example() for row in state.replay] if replays else [],
+        replay=old_rows(replay, champion, state, attempt.config.train.seed),
         statistics=_statistics(attempt),
         config=attempt.config,
         carried=state.optimizer,

@@ -105,6 +105,8 @@ def encode_batch(
     module: nn.Module = champion.model  # type: ignore[assignment]
     starter: Model = fork(module, trains)  # type: ignore[assignment]
     starter.fit([row.content for row in batch.training()])
+    if champion.task.texts:
+        batch.reject(starter.preprocess.refusals([row.example.content for row in batch.rows]))
     inputs = [row.example.content for row in batch.rows]
     if champion.task.texts:  # how likely they are is found out where it is asked; the loop packs them as it needs
         return Encoding(starter, inputs, None)  # type: ignore[arg-type]

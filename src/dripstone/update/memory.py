@@ -137,6 +137,8 @@ def _remember(
     if policy.replay.law == "reservoir":
         return remember(old, memory.seen, trained, capacity, config.train.seed)
     seen, pool = memory.seen + len(trained), [*old, *trained]
+    if policy.replay.law == "generated":
+        return [], seen
     if policy.replay.law == "balanced":
         labels = labels_of(row.target for row in pool)
         chosen = draw_balanced([row.id for row in pool], labels, memory.counts, capacity, key)

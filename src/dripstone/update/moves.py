@@ -135,7 +135,7 @@ def _move(
     shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(here, there, strict=False))))
     number = head.number + 1
     gone, back = learned_places(repository, here[shared:]), learned_places(repository, there[shared:])
-    book = without_places(_read_book(repository, head), gone.keys() | back.keys())
+    book = without_places(read_book(repository, head), gone.keys() | back.keys())
     returned = set(back.values())
     # Of an id that stands in several places the last one counts: it corrected the others.
     last = {row_id: place for place, row_id in gone.items()}
@@ -149,7 +149,7 @@ def _move(
         known = _known_to(repository, there)
         pending = [item for item in pending if not is_known(known, item.row)]
     book = msgspec.structs.replace(book, pending=pending, quarantined=[*book.quarantined, *groups])
-    return _append(repository, number, target, event, reason, book, certificate)
+    return append(repository, number, target, event, reason, book, certificate)
 
 
 def _known_to(repository: Repository, line: Sequence[str]) -> np.ndarray:
@@ -163,7 +163,7 @@ def _known_to(repository: Repository, line: Sequence[str]) -> np.ndarray:
 def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
     """Make quarantined rows pending; the next update learns from them and does not ask whether they make sense."""
     head = repository.log.head()
-    book = _read_book(repository, head)
+    book = read_book(repository, head)
     chosen = set(rows) & _quarantined(book)
     _require(chosen)
     places = sorted(chosen)
@@ -172,7 +172,7 @@ def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
         for place, row in zip(places, read_rows(repository, places), strict=True)
     ]
     rest = without_places(book, chosen)
-    return _append(
+    return append(
         repository,
         head.number + 1,
         head.version,
@@ -186,11 +186,11 @@ def admit(repository: Repository, rows: Iterable[Place]) -> LogEntry:
 def drop(repository: Repository, rows: Iterable[Place]) -> LogEntry:
     """Forget pending or quarantined rows; the ledger still shows that they came."""
     head = repository.log.head()
-    book = _read_book(repository, head)
+    book = read_book(repository, head)
     waiting = _quarantined(book) | {(item.page, item.index) for item in book.pending}
     chosen = set(rows) & waiting
     _require(chosen)
-    return _append(
+    return append(
         repository,
         head.number + 1,
         head.version,
@@ -208,7 +208,8 @@ def _require(chosen: set[Place]) -> None:
         )
 
 
-def _read_book(repository: Repository, head: LogEntry) -> Book:
+def read_book(repository: Repository, head: LogEntry) -> Book:
+    """The rows that wait after an entry."""
     return repository.read_book(head.book) if head.book else Book()
 
 
@@ -223,7 +224,7 @@ def _by_page(places: Iterable[Place]) -> dict[str, list[int]]:
     return pages
 
 
-def _append(
+def append(
     repository: Repository,
     number: int,
     version: str,
@@ -232,6 +233,7 @@ def _append(
     book: Book,
     certificate: str | None,
 ) -> LogEntry:
+    """Write the one log entry that makes a move so, after the book that it names."""
     entry = LogEntry(
         number=number,
         version=version,

@@ -73,10 +73,16 @@ def _check_task(config: Config, policy: Policy, task: Task) -> None:
             remedy=f"set task.metric to {' or '.join(task.metrics)}",
             kind="usage.metric",
         )
+    if policy.replay.law == "generated" and not task.texts:
+        raise UsageError(
+            f"{policy.replay} replays what the live version writes, and only language models write",
+            remedy=f"use replay:{policy.replay.capacity}",
+            kind="usage.curate",
+        )
     if not (task.numbers or task.texts):
         return
     what = "the targets are numbers" if task.numbers else "the rows are texts"
-    known, kept = policy.screen.known and policy.screen, policy.replay.law != "reservoir" and policy.replay
+    known, kept = policy.screen.known and policy.screen, policy.replay.law in ("balanced", "herding") and policy.replay
     by_features = (policy.drift, policy.forget, policy.augment) if task.texts else ()
     for named in (known, policy.noise, policy.weight, kept, *by_features):
         if named:

@@ -167,8 +167,11 @@ def join_trusted(trusted: Sequence[PageRow], page: Sequence[PageRow], cap: int) 
 
 
 def pages_and_caps(repository: Repository, version: str, default: int) -> tuple[list[list[PageRow]], list[int]]:
-    """The rows of every ancestor, a list each, and the cap of trusted rows when each of them was judged."""
-    line = ancestors(repository, version)
+    """The rows of every ancestor that has any, a list each, and the cap of trusted rows when each of them was judged.
+
+    One that was not trained, because it is the first or has grown, was not judged: it leaves all rows as they are.
+    """
+    line = [ancestor for ancestor in ancestors(repository, version) if repository.page_of(ancestor) is not None]
     entries = judging_entries(repository, set(line))
     caps = []
     for ancestor in line:

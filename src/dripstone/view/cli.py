@@ -22,7 +22,7 @@ COMMANDS = {
     "diff": "What differs between two versions, answers included.",
     "revert": "Make an earlier version live again.",
     "promote": "Overrule the gate, with a reason.",
-    "grow": "Append blocks or hidden units to the live model; it answers as before.",
+    "grow": "A larger model with the same answers.",
     "data": "Pending and quarantined rows: list, admit, drop.",
     "verify": "Check every byte of the store.",
     "serve": "Serve the live version over HTTP.",

@@ -207,7 +207,7 @@ def known(task: str, labels: int) -> str:
     ('3 labels', 'a number', 'no text yet')
     """
     if task != "classification":
-        what = "number" if task == "regression" else "text"
+        what = {"regression": "number", "seq2seq": "reply"}.get(task, "text")
         return f"a {what}" if labels else f"no {what} yet"
     from dripstone.core.records import count
 

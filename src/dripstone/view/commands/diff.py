@@ -40,7 +40,7 @@ def _flips(found: dict[str, Any]) -> str:
     flips = found["flips"]
     if not flips["rows"]:
         return "no trusted rows to compare answers on"
-    if flips["kind"] == "causal_lm":
+    if flips["kind"] in ("causal_lm", "seq2seq"):
         return _perplexities(found)
     total = (
         f"on {count(flips['rows'], 'trusted row')}: {flips['better']} now right, {flips['worse']} now wrong, "
