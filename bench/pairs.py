@@ -102,18 +102,24 @@ def _words(name: str) -> str:
     return " ".join(part for part in _CAMEL.sub("_", name).lower().split("_") if part) or name
 
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-EINER = (
-    "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
-    "achtzehn neunzehn"
-).split()
-ZEHNER = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
-MONTHS = "January February March April May June July August September October November December".split()
-MONATE = "Januar Februar März April Mai Juni Juli August September Oktober November Dezember".split()
+ONES, TENS, MONTHS = (
+    line.split()
+    for line in (
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen",
+        "twenty thirty forty fifty sixty seventy eighty ninety",
+        "January February March April May June July August September October November December",
+    )
+)
+EINER, ZEHNER, MONATE = (
+    line.split()
+    for line in (
+        "null ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn "
+        "siebzehn achtzehn neunzehn",
+        "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig",
+        "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    )
+)
 IRREGULAR = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth"}
 IRREGULAR |= {"twelve": "twelfth"}
 

@@ -44,8 +44,8 @@ def test_the_python_runs(readme, tmp_path, monkeypatch, capsys):
     assert printed[1:] == ["[0, 1, 2]", "refused"]
     exec(compile(blocks[1], str(readme), "exec"), {})  # noqa: S102
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "full@adamw"
-    assert printed[1].startswith("suffix:1@adamw")
+    assert printed[0].startswith("gain proven")
+    assert int(printed[1]) > 100
     assert printed[2].startswith("{'perplexity': ")
 
 

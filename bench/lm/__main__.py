@@ -1,6 +1,6 @@
 """A decoder of 1.5 million parameters meets Shakespeare, the Bible and the Python documentation, one after another.
 
-    python -m bench.lm --data FOLDER [--seeds 1] [--methods "Dripstone;full, replay"] [--characters 300000] [--quick]
+    python -m bench.lm --data FOLDER [--seeds 1] [--methods "Dripstone;full, replay"] [--characters 200000] [--quick]
         [--json FILE] [--plot FILE]
     python -m bench.lm --data FOLDER --model smollm2
 
@@ -44,7 +44,7 @@ def main() -> None:
         return
     shape = Shape(characters=options.characters)
     if options.quick:
-        shape = Shape(characters=20_000, vocabulary=512, width=32, depth=2, heads=2, context=64)
+        shape = Shape(characters=20_000, vocabulary=512, width=32, depth=6, heads=2, context=64)
     lived = _read(options.json)
     for seed in range(options.seeds):
         known = {one.life for one in lived}
@@ -97,7 +97,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--model", choices=["decoder", "smollm2"], default="decoder")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--methods", default=";".join([*ours.METHODS, *plain.METHODS]))
-    parser.add_argument("--characters", type=int, default=300_000)
+    parser.add_argument("--characters", type=int, default=200_000)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)

@@ -14,8 +14,8 @@ from dripstone.train.features import features_of
 FIRST_PASSES, PASSES = 6, 3
 """Over the first domain, with which every model begins, and in retraining; over later ones, with what is replayed."""
 
-BATCH, FIRST_RATE, RATE = 8, 3e-3, 1e-3
-"""Windows a step; learning rates from nothing and of what has learned. Cosine, a tenth of warming up, clipped at 1."""
+BATCH, RATE = 8, 3e-3
+"""Windows a step; learning rate, of every stage. Cosine, a tenth of warming up, clipped at 1."""
 
 REPLAY = 0.5
 """Documents remembered, of those of a stage: a third of what an update learns is old."""
@@ -24,7 +24,7 @@ REPLAY = 0.5
 class Shape(msgspec.Struct, frozen=True):
     """How large the model and its data are."""
 
-    characters: int = 300_000
+    characters: int = 200_000
     vocabulary: int = 2048
     width: int = 128
     depth: int = 6

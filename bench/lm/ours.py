@@ -10,7 +10,6 @@ from bench.lm.domains import Domain
 from bench.lm.life import (
     BATCH,
     FIRST_PASSES,
-    FIRST_RATE,
     PASSES,
     RATE,
     REPLAY,
@@ -25,13 +24,12 @@ from dripstone.models import decoder
 from dripstone.models.language_model import LanguageModel
 
 METHODS = {
-    "Dripstone": "ladder",
-    "Dripstone, suffix:1": "suffix:1",
-    "Dripstone, suffix:2": "suffix:2",
-    "Dripstone, vectors": "vectors",
-    "Dripstone, full": "full",
+    "Dripstone": {},
+    "Dripstone, suffix:3": {"select.selection": "suffix:3"},
+    "Dripstone, vectors": {"select.selection": "vectors"},
+    "Dripstone, what it writes": {"curate.policy": "screen+replay:REPLAY:generated"},
 }
-"""Selections of the later updates."""
+"""Settings of the later updates that are not the default; REPLAY is as many texts as others remember."""
 
 
 def begin(folder: Path, shape: Shape, seed: int, first: Domain) -> tuple[Learner, float]:
@@ -40,7 +38,7 @@ def begin(folder: Path, shape: Shape, seed: int, first: Domain) -> tuple[Learner
     settings = {
         "task.slice": "domain",
         "train.batch_size": BATCH,
-        "train.learning_rate": FIRST_RATE,
+        "train.learning_rate": RATE,
         "train.stop.epochs": FIRST_PASSES,
         "train.seed": seed,
         "gate.trusted": 200,
@@ -60,7 +58,9 @@ def live(life: Life, begun: Path, domains: list[Domain], first_seconds: float) -
     folder = begun.with_name(f"{begun.name}-{life.method.replace(' ', '-').replace(',', '').replace(':', '')}")
     shutil.copytree(begun, folder)
     try:
-        chosen = {"select.selection": METHODS[life.method], "train.learning_rate": RATE, "train.stop.epochs": PASSES}
+        replay = str(int(REPLAY * len(domains[0].learned)))
+        chosen = {key: value.replace("REPLAY", replay) for key, value in METHODS[life.method].items()}
+        chosen |= {"train.stop.epochs": str(PASSES)}
         learner = Learner.open(folder, chosen)
         matrix, seconds, kept, verdicts = [perplexities(_model(learner), domains)], [first_seconds], [], ["promoted"]
         kept.append(_bytes(learner))

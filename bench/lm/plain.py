@@ -13,7 +13,6 @@ from bench.lm.domains import Domain
 from bench.lm.life import (
     BATCH,
     FIRST_PASSES,
-    FIRST_RATE,
     PASSES,
     RATE,
     REPLAY,
@@ -26,7 +25,13 @@ from dripstone.core.losses import cross_entropy
 from dripstone.models.factory import build
 from dripstone.models.language_model import LanguageModel
 
-METHODS = ("full, no replay", "full, replay", "LoRA, replay", "LoRA, replay, 3 x the rate", "retrained at every stage")
+METHODS = (
+    "full, no replay",
+    "full, replay",
+    "LoRA, replay",
+    "LoRA, replay, a third of the rate",
+    "retrained at every stage",
+)
 
 LORA = {"r": 8, "lora_alpha": 16, "target_modules": ["query", "key", "value", "output", "gate", "up", "down"]}
 """Adapters on every matrix of the blocks, as QLoRA recommends (arXiv 2305.14314)."""
@@ -45,12 +50,12 @@ def live(life: Life, begun: LanguageModel, domains: list[Domain], first_seconds:
                 model,
                 [text for one in domains[: stage + 1] for text in one.learned],
                 FIRST_PASSES,
-                FIRST_RATE,
+                RATE,
                 life.seed,
             )
             size = parameters_of(model)
         elif life.method.startswith("LoRA"):
-            rate = 3 * RATE if life.method.endswith("rate") else RATE
+            rate = RATE / 3 if life.method.endswith("rate") else RATE
             size = _train_lora(model, [*domain.learned, *memory], rate, life.seed)
         else:
             replayed = [] if life.method == "full, no replay" else memory

@@ -131,7 +131,7 @@ class Learner:
         columns = column if isinstance(column, str) else list(column)
         column = target if target is not None else _target_column(task)
         chosen = {"task.kind": task, "task.metric": KINDS[task].metrics[0], "task.input": columns}
-        chosen |= {"task.target": column, "model.factory": ready.spec.factory, **KINDS[task].settings}
+        chosen |= {"task.target": column, "model.factory": ready.spec.factory, **KINDS[task].settings(ready)}
         short = short_settings(select=select, curate=curate, optimizer=optimizer, gate=gate)
         config = Config().override({**chosen, "model.args": ready.spec.kwargs, **short, **(settings or {})})
         if holdout is not None and data is None:

@@ -38,7 +38,7 @@ def perplexity(learner, rows):
     return learner.evaluate(rows)["metrics"]["perplexity"]
 
 
-def test_the_first_texts_train_everything_and_later_ones_the_last_half(taught):
+def test_texts_are_learned_domain_after_domain(taught):
     learner, first = taught
     assert (first.verdict, first.selection) == ("promoted", "full@adamw")
     assert first.reason.startswith("gain proven")
@@ -46,15 +46,11 @@ def test_the_first_texts_train_everything_and_later_ones_the_last_half(taught):
     assert first.metrics.candidate.fresh_perplexity < 3
     assert first.metrics.candidate.accuracy is None
     before = {rows[0]["domain"]: perplexity(learner, rows) for rows in (stories(40, seed=9), sums(40, seed=9))}
-    parent = learner.champion().model
     second = learner.update(sums(150, seed=1))
-    assert (second.verdict, second.selection) == ("promoted", "suffix:1@adamw")
+    assert (second.verdict, second.selection) == ("promoted", "full@adamw")
     assert second.examples.replayed > 0
     assert set(second.metrics.candidate.by_slice) == {"slice animals", "slice sums"}
-    moved = changed_tensors(learner.champion().model, parent)
-    assert moved
-    assert all(name.startswith(("backbone.blocks.1.", "backbone.norm")) for name in moved)
-    assert perplexity(learner, sums(40, seed=9)) < before["sums"] / 5
+    assert perplexity(learner, sums(40, seed=9)) < before["sums"] / 10
     assert perplexity(learner, stories(40, seed=9)) < before["animals"] * 1.02
     assert list(audit(learner.repository, learner.config)) == []
     assert list(learner.repository.verify()) == []

@@ -165,7 +165,8 @@ class GateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode : ``steady``, ``better`` or ``off``. alpha : lifetime error of promotion by proof, and of the harm test.
     margin : tolerated loss of the metric. holdout : share of rows held out. trusted : cap of the trusted rows.
     minimum : rows below which nothing is promoted without proof. sense : tolerated fall of the agreement between a
-    batch's labels and the champion, all of it at 1. limits : ``negative_flips``, ``calibration_error`` and ``latency_ratio``, if any.
+    batch's labels and the champion, all of it at 1. limits : ``negative_flips``, ``calibration_error`` and
+    ``latency_ratio``, if any.
     """
 
     mode: Literal["steady", "better", "off"] = "steady"

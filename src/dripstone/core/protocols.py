@@ -65,7 +65,6 @@ class Task(Protocol):
     kind: ClassVar[str]  # as stores and dripstone.toml name it
     metrics: ClassVar[tuple[str, ...]]  # that the gate can judge by, the usual one first
     numbers: ClassVar[bool]  # whether targets are numbers, so that rows have no labels
-    settings: ClassVar[Mapping[str, Any]]  # what a new project has other than by default
     texts: ClassVar[bool]  # whether rows are texts that the model learns to write, so that they have no labels either
     replies: ClassVar[bool]  # whether they are all replies to what stands in the rows
 
@@ -76,6 +75,11 @@ class Task(Protocol):
 
     def of(self, model: Model) -> Self:
         """The task with what a version's model says of it."""
+        ...
+
+    @staticmethod
+    def settings(model: Any) -> Mapping[str, Any]:
+        """What a new project with this model has other than by default."""
         ...
 
     @staticmethod

@@ -45,9 +45,9 @@ class Pairs(Tokens):
     >>> pairs = Pairs(258, context=5, tokenizer="bytes", longest=3)
     >>> windows = pairs.pack([Exchange("hello you", "a"), Exchange("", "b")])
     >>> windows.tokens.tolist()
-    [[104, 101, 108, 108, 256, 256, 97], [256, 256, 256, 256, 256, 256, 98]]
+    [[104, 101, 108, 108, 256, 256, 97, 256, 256], [256, 256, 256, 256, 256, 256, 98, 256, 256]]
     >>> windows.targets.tolist()
-    [[97, 256], [98, 256]]
+    [[97, 256, -100, -100], [98, 256, -100, -100]]
     """
 
     documents = False

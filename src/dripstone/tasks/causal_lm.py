@@ -45,18 +45,23 @@ class CausalLM:
     numbers: ClassVar[bool] = False
     texts: ClassVar[bool] = True
     replies: ClassVar[bool] = False
-    settings: ClassVar[Mapping[str, Any]] = {
-        "gate.margin": 0.002,  # 2 % of the perplexity
-        "gate.trusted": 1000,  # all of them are read at every update
-        "train.stop.epochs": 1,
-        "train.step.schedule": "cosine",
-        "train.step.warmup": 0.1,
-        "train.step.clip": 1.0,
-    }
-
     def of(self, model: Model) -> CausalLM:
         """The task itself: nothing of it stands in the model."""
         return self
+
+    @staticmethod
+    def settings(model: Any) -> Mapping[str, Any]:
+        """What a new project has other than by default."""
+        return {
+            "gate.margin": 0.002,  # 2 % of the perplexity
+            "gate.trusted": 1000,  # all of them are read at every update
+            "train.learning_rate": 5e-5 if model.taught else 3e-3,
+            "train.batch_size": 8,  # windows, of several texts each
+            "train.stop.epochs": 1,
+            "train.step.schedule": "cosine",
+            "train.step.warmup": 0.1,
+            "train.step.clip": 1.0,
+        }
 
     @staticmethod
     def known(model: Any) -> tuple[Label, ...]:

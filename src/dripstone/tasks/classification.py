@@ -36,11 +36,15 @@ class Classification:
     numbers: ClassVar[bool] = False
     texts: ClassVar[bool] = False
     replies: ClassVar[bool] = False
-    settings: ClassVar[Mapping[str, Any]] = {}
 
     def of(self, model: Model) -> Classification:
         """The task itself: nothing of it stands in the model."""
         return self
+
+    @staticmethod
+    def settings(model: Any) -> Mapping[str, Any]:
+        """Nothing that a new project has other than by default."""
+        return {}
 
     @staticmethod
     def known(model: Any) -> tuple[Label, ...]:

@@ -46,11 +46,15 @@ class Regression:
     numbers: ClassVar[bool] = True
     texts: ClassVar[bool] = False
     replies: ClassVar[bool] = False
-    settings: ClassVar[Mapping[str, Any]] = {}
 
     def of(self, model: Model) -> Regression:
         """The task with the usual error of a model, which the closed form has measured and keeps as its scale."""
         return replace(self, unit=float(model.head.scale))
+
+    @staticmethod
+    def settings(model: Any) -> Mapping[str, Any]:
+        """Nothing that a new project has other than by default."""
+        return {}
 
     @staticmethod
     def known(model: Any) -> tuple[Label, ...]:

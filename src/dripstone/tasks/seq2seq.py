@@ -32,12 +32,11 @@ class Seq2Seq(CausalLM):
     kind: ClassVar[str] = "seq2seq"
     metrics: ClassVar[tuple[str, ...]] = ("token_loss", "accuracy")
     replies: ClassVar[bool] = True
-    settings: ClassVar[Mapping[str, Any]] = {
-        **CausalLM.settings,
-        "gate.sense": 1.0,
-        "train.batch_size": 8,  # windows, of several pairs each
-        "train.stop.epochs": 5,
-    }
+
+    @staticmethod
+    def settings(model: Any) -> Mapping[str, Any]:
+        """What a new project has other than by default."""
+        return {**CausalLM.settings(model), "gate.sense": 1.0, "train.stop.epochs": 5}
 
     @staticmethod
     def known(model: Any) -> tuple[Label, ...]:

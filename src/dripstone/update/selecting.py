@@ -56,11 +56,14 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
 
 
 def _ladder_of_texts(champion: Champion, optimizer: str) -> Selection:
-    """Everything on the first texts, which there is nothing to learn from but these; then the last half of the blocks,
-    which forgets next to nothing (``bench/RESULTS.md``)."""
+    """Everything, where the model began from nothing; of a pretrained one the last half of the blocks.
+
+    What is frozen of a small model has seen little, and its tokens less: it stands in the way of another domain
+    (``bench/RESULTS.md``). A pretrained one is general, and large.
+    """
     module: nn.Module = champion.model  # type: ignore[assignment]
     blocks = len(find_blocks(module.get_submodule("backbone")))
-    if not champion.task.labels or blocks < 2:
+    if not champion.model.taught or blocks < 2:  # type: ignore[attr-defined]
         return Selection("full", None, optimizer)
     return Selection("suffix", blocks // 2, optimizer)
 
