@@ -11,14 +11,14 @@ from bench.lm.domains import Domain
 from dripstone.models.language_model import LanguageModel
 from dripstone.train.features import features_of
 
-FIRST_PASSES, PASSES = 6, 3
+FIRST_PASSES, PASSES = 6, 2
 """Over the first domain, with which every model begins, and in retraining; over later ones, with what is replayed."""
 
 BATCH, RATE = 8, 3e-3
 """Windows a step; learning rate, of every stage. Cosine, a tenth of warming up, clipped at 1."""
 
-REPLAY = 0.5
-"""Documents remembered, of those of a stage: a third of what an update learns is old."""
+REPLAY = 1.0
+"""Documents remembered, of those of a stage: half of what an update learns is old."""
 
 
 class Shape(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dripstone.gate.metrics import row_scores
+from dripstone.gate.metrics import row_gains, row_scores
 from dripstone.gate.slices import Partition
 
 
@@ -24,6 +24,10 @@ class Marks:
     def scores(self, metric: str) -> np.ndarray:
         """The metric by row, 0 to 1."""
         return row_scores(metric, self.right, self.probability)
+
+    def gains(self, other: Marks, metric: str) -> np.ndarray:
+        """By how much the metric is higher than another version's, by row, -1 to 1."""
+        return row_gains(metric, self.scores(metric), other.scores(metric))
 
     def select(self, rows: np.ndarray) -> Marks:
         """The marks on some rows."""
@@ -47,9 +51,9 @@ class Rival:
         return Rival(self.marks.select(rows), self.restricted.select(rows), self.known[rows])
 
     def gains(self, metric: str) -> np.ndarray:
-        """Restricted score of the candidate less that of the rival, on the rows whose target the rival knows."""
+        """Gain of the restricted candidate over the rival, on the rows whose target the rival knows."""
         rows = np.flatnonzero(self.known)
-        return self.restricted.select(rows).scores(metric) - self.marks.select(rows).scores(metric)
+        return self.restricted.select(rows).gains(self.marks.select(rows), metric)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +102,8 @@ class Answers:
         )
 
     def gains(self, metric: str) -> np.ndarray:
-        """Score of the candidate less the champion's, [rows]; a label that only the candidate knows can be gained."""
-        return self.candidate.scores(metric) - self.champion.marks.scores(metric)
+        """Gain of the candidate over the champion, [rows]; a label that only the candidate knows can be gained."""
+        return self.candidate.gains(self.champion.marks, metric)
 
     @property
     def best(self) -> Rival:

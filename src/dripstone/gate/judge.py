@@ -190,7 +190,7 @@ def _with_missing(evidence: Evidence, counting: int, config: GateConfig) -> Evid
 
 def _is_best(answers: Answers, metric: str) -> bool:
     best = answers.best
-    gains = answers.candidate.scores(metric) - best.marks.scores(metric)
+    gains = answers.candidate.gains(best.marks, metric)
     known = answers.select(np.flatnonzero(best.known))
     return is_new_best(gains, known.mean(best.gains(metric)), answers.weights)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dripstone.core.config import Limits
 from dripstone.core.records import Flips, MetricsPair
-from dripstone.gate.metrics import TOKEN_LOSS_CLIP
+from dripstone.gate.metrics import TOKEN_GAIN_CLIP
 
 BINS = 15
 
@@ -40,9 +40,9 @@ def count_changes(gains: np.ndarray) -> Flips:
     Examples
     --------
     >>> count_changes(np.array([0.1, -0.01, 0.0005]))
-    Flips(negative=1, positive=1, rows=3)
+    Flips(negative=0, positive=1, rows=3)
     """
-    step = math.log(1.02) / TOKEN_LOSS_CLIP
+    step = math.log(1.02) / TOKEN_GAIN_CLIP
     return Flips(int((gains <= -step).sum()), int((gains >= step).sum()), len(gains))
 
 

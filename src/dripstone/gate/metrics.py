@@ -16,8 +16,12 @@ LOG_LOSS_CLIP = 5.0
 """Nats. A point of the metric (0.01) is 0.05 nats; a row whose label gets less than 0.7 % is as bad as any."""
 
 TOKEN_LOSS_CLIP = 10.0
-"""The same of the mean loss of a text's tokens, of which there are many: guessing one of 4,096 costs 8.3 nats. A point
-of the metric is 0.1 nats, a fifth of a point 2 % of the perplexity."""
+"""The same of the mean loss of a text's tokens, of which there are many: guessing one of 4,096 costs 8.3 nats."""
+
+TOKEN_GAIN_CLIP = 1.0
+"""Nats by which a text counts as better or worse at most. Versions of a language model differ by hundredths of a nat on
+what both know: on the scale of the losses themselves no number of texts at hand would show it. A point of the margin is
+0.01 nats, 1 % of the perplexity."""
 
 _ROUNDING = 1e-6
 
@@ -58,6 +62,26 @@ def row_scores(metric: str, right: np.ndarray, probability: np.ndarray) -> np.nd
         loss = -np.log(np.minimum(probability.astype(np.float64), 1.0))
     clip = TOKEN_LOSS_CLIP if metric == TOKEN_LOSS else LOG_LOSS_CLIP
     return 1.0 - np.minimum(loss, clip) / clip
+
+
+def row_gains(metric: str, mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """By how much each row's score is higher than another version's, -1 to 1.
+
+    Parameters
+    ----------
+    metric : str
+        As for `row_scores`.
+    mine, theirs : numpy.ndarray
+        [rows] scores.
+
+    Examples
+    --------
+    >>> higher, lower = np.array([0.75]), np.array([0.5])
+    >>> row_gains("log_loss", higher, lower), row_gains("token_loss", higher, lower)
+    (array([0.25]), array([1.]))
+    """
+    gains = mine - theirs
+    return gains if metric != TOKEN_LOSS else np.clip(gains * (TOKEN_LOSS_CLIP / TOKEN_GAIN_CLIP), -1.0, 1.0)
 
 
 def _out_of_bounds(what: str, value: float) -> ModelError:

@@ -53,7 +53,7 @@ class CausalLM:
     def settings(model: Any) -> Mapping[str, Any]:
         """What a new project has other than by default."""
         return {
-            "gate.margin": 0.002,  # 2 % of the perplexity
+            "gate.margin": 0.02,  # of the perplexity
             "gate.trusted": 1000,  # all of them are read at every update
             "train.learning_rate": 5e-5 if model.taught else 3e-3,
             "train.batch_size": 8,  # windows, of several texts each
