@@ -2,7 +2,7 @@
 
     python -m bench.scale [--updates 1000] [--rows 60] [--window 20]
 
-A stream of a hundred-odd features and twelve classes, with curation, gate and replay as they are by default. Compared are
+A stream of 64 features and twelve classes, with curation, gate and replay as they are by default. Compared are
 the median of ``--window`` updates from the tenth on and of the last ones. Memory is what the process holds after an
 update (resident set); bytes are those that an update adds to the store's folder. One thread.
 """
