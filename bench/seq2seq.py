@@ -29,8 +29,8 @@ REPLAY = 0.5
 
 METHODS: dict[str, dict[str, Any]] = {
     "Dripstone": {},
-    "decoder": {"select.selection": "suffix:2"},
-    "full, replay": {"select.selection": "full"},
+    "decoder alone": {"select.selection": "suffix:2"},
+    "last block": {"select.selection": "suffix:1"},
     "full, no replay": {"select.selection": "full", "curate.policy": "screen", "gate.mode": "off"},
 }
 """What the later update is told besides. The last one is a plain loop: nobody remembers, nobody judges."""
@@ -46,8 +46,8 @@ class Plan:
 
 
 PLANS = {
-    "names": Plan(1500, {"vocabulary": 1024, "width": 96, "context": 48, "reply": 16}, (10, 5)),
-    "phrases": Plan(1500, {"tokenizer": "bytes", "width": 64, "context": 64, "reply": 16}, (12, 5)),
+    "names": Plan(1300, {"vocabulary": 1024, "width": 96, "context": 48, "reply": 16}, (10, 5)),
+    "phrases": Plan(1300, {"tokenizer": "bytes", "width": 64, "context": 64, "reply": 16}, (12, 5)),
 }
 QUICK = Plan(60, {"tokenizer": "bytes", "width": 16, "context": 32, "reply": 48}, (1, 1))
 FIRST_RATE, RATE = 3e-3, 1e-3

@@ -40,6 +40,14 @@ def test_each_piece_of_a_closed_form_stage_stands_beside_its_floor():
     assert "GFLOP/s in float64" in table[-1]
 
 
+def test_pairs_are_learned_by_every_method():
+    lines = run_bench("bench.seq2seq", "--quick").splitlines()
+    rows = [line.rsplit(maxsplit=6) for line in lines if line.endswith(tuple("0123456789")) and ", " in line[:40]]
+    rows = [row for row in rows if row[0].startswith(("Dripstone", "decoder", "last", "full"))]
+    assert len(rows) == 8
+    assert all(0 <= float(row[place]) <= 1 < float(row[place + 1]) for row in rows for place in (1, 3))
+
+
 def test_help_is_cheap_and_reading_commands_load_no_torch():
     printed = run_bench("bench.startup", "--times", "2")
     rows = [line.rsplit(maxsplit=3) for line in printed.splitlines() if line.startswith("dripstone ")]

@@ -45,6 +45,7 @@ class CausalLM:
     numbers: ClassVar[bool] = False
     texts: ClassVar[bool] = True
     replies: ClassVar[bool] = False
+
     def of(self, model: Model) -> CausalLM:
         """The task itself: nothing of it stands in the model."""
         return self
