@@ -1,5 +1,6 @@
 """The benches run, small; what they claim of crashes is checked on every run of CI."""
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,33 @@ def test_pairs_are_learned_by_every_method():
     rows = [row for row in rows if row[0].startswith(("Dripstone", "decoder", "last", "full"))]
     assert len(rows) == 8
     assert all(0 <= float(row[place]) <= 1 < float(row[place + 1]) for row in rows for place in (1, 3))
+
+
+def test_a_language_model_meets_its_domains(tmp_path):
+    texts = [
+        (f"the {noun} sees number {i} of the {noun}s, and says {i * 7}.\n" * 4 + "\n")
+        for i, noun in enumerate(["cat", "dog", "bird", "fish"] * 120)
+    ]
+    for folder, name in (
+        ("lm_tinyshakespeare", "input.txt"),
+        ("lm_bible_kjv", "bible_kjv.txt.gz"),
+        ("lm_python_docs", "library.rst.txt.gz"),
+    ):
+        (tmp_path / folder).mkdir()
+        data = "".join(texts).encode()
+        (tmp_path / folder / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        texts = [text.upper() for text in texts]
+    methods = "Dripstone;full, replay;retrained at every stage"
+    printed = run_bench("bench.lm", "--data", str(tmp_path), "--quick", "--methods", methods)
+    rows = [line for line in printed.splitlines() if line.startswith(tuple(methods.split(";"))) and "seed" not in line]
+    assert len(rows) == 3
+    assert sum(line.endswith((": met", ": MISSED")) for line in printed.splitlines()) == 3
+
+
+def test_a_thousand_updates_are_compared_with_the_first_ones():
+    printed = run_bench("bench.scale", "--updates", "20", "--rows", "20", "--window", "3")
+    rows = [line for line in printed.splitlines() if line.endswith(("met", "MISSED"))]
+    assert [row.split("  ")[0] for row in rows] == ["CPU-s", "MB held", "bytes stored"]
 
 
 def test_help_is_cheap_and_reading_commands_load_no_torch():

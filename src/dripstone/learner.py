@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,20 +10,16 @@ from typing import Any
 from torch import nn
 
 from dripstone.comparison import compare_answers, compare_tensors
-from dripstone.core.bits import to_raw
-from dripstone.core.config import FILE_NAME, Config, GateConfig, dump_config, load_config, short_settings
-from dripstone.core.errors import DataError, ModelError, RaceLostError, UsageError
+from dripstone.core.config import FILE_NAME, Config, GateConfig, load_config, short_settings
+from dripstone.core.errors import UsageError
 from dripstone.core.events import Event, Finished
 from dripstone.core.examples import Example, Inputs, Label
-from dripstone.core.fork import named_tensors
-from dripstone.core.protocols import Task
-from dripstone.core.records import LogEntry, Spec, Update, now
+from dripstone.core.records import LogEntry, Spec, Update
 from dripstone.curate.policy import Policy
 from dripstone.measuring import WANTED, check_inputs, evaluate
-from dripstone.models.factory import Ready, prepare
-from dripstone.models.language_model import LanguageModel
+from dripstone.models.factory import prepare
+from dripstone.project import check_labels, check_task, make_project, target_column
 from dripstone.select.selection import Selection
-from dripstone.store.files import write_new
 from dripstone.store.repository import Repository
 from dripstone.stream.columns import to_inputs
 from dripstone.stream.portions import portions
@@ -35,9 +27,8 @@ from dripstone.stream.source import Source, read
 from dripstone.tasks.kinds import KINDS
 from dripstone.train.features import in_batches
 from dripstone.update import growing, moves
-from dripstone.update.certify import certify_first
-from dripstone.update.champion import Champion, kept_labels, load_champion
-from dripstone.update.flow import run_first, run_update
+from dripstone.update.champion import Champion, load_champion
+from dripstone.update.flow import run_update
 from dripstone.update.training_state import load_state
 
 
@@ -125,11 +116,11 @@ class Learner:
         if task not in KINDS:
             raise UsageError(f"there is no task {task!r}", remedy=f"use {' or '.join(map(repr, KINDS))}")
         ready = prepare(model, spec, len(labels))
-        _check_task(task, ready, labels)
-        _check_labels(ready, labels)
+        check_task(task, ready, labels)
+        check_labels(ready, labels)
         column = input if input is not None else ready.preprocess.default_column
         columns = column if isinstance(column, str) else list(column)
-        column = target if target is not None else _target_column(task)
+        column = target if target is not None else target_column(task)
         chosen = {"task.kind": task, "task.metric": KINDS[task].metrics[0], "task.input": columns}
         chosen |= {"task.target": column, "model.factory": ready.spec.factory, **KINDS[task].settings(ready)}
         short = short_settings(select=select, curate=curate, optimizer=optimizer, gate=gate)
@@ -138,7 +129,7 @@ class Learner:
             raise UsageError("holdout rows alone train nothing", remedy="give data as well", kind="usage.holdout")
         rows = list(read(data, config.task)) if data is not None else None
         held_out = list(read(holdout, config.task)) if holdout is not None else []
-        _make_project(folder, config, ready, labels or KINDS[task].known(ready), rows, held_out)
+        make_project(folder, config, ready, labels or KINDS[task].known(ready), rows, held_out)
         return cls.open(folder)
 
     @classmethod
@@ -338,123 +329,6 @@ class Learner:
     def log(self) -> list[LogEntry]:
         """Every entry of the store's log, newest first."""
         return list(self.repository.log.entries())
-
-
-def _target_column(task: str) -> str:
-    if KINDS[task].replies:
-        return "reply"
-    return "" if KINDS[task].texts else "label"
-
-
-def _check_task(task: str, model: Ready, labels: Sequence[Label]) -> None:
-    """The task is one that this model can learn."""
-    if labels and (KINDS[task].numbers or KINDS[task].texts):
-        raise UsageError(
-            f"an output layer that the model comes with is kept for labels, and {task} has none",
-            remedy="leave labels= out",
-            kind="usage.labels",
-        )
-    fits = [kind for kind, one in KINDS.items() if _suits(model, one)]
-    if task not in fits:
-        raise UsageError(
-            f"{model.spec.factory} makes no model for the task {task!r}",
-            remedy=f"use it for {' or '.join(fits)}",
-            kind="usage.task",
-        )
-
-
-def _suits(model: Ready, task: type[Task]) -> bool:
-    if not isinstance(model, LanguageModel):
-        return not task.texts
-    return task.replies or (task.texts and model.preprocess.documents)
-
-
-def _check_labels(model: Ready, labels: Sequence[Label]) -> None:
-    kept, rows = kept_labels(model.spec), 0 if isinstance(model, LanguageModel) else len(model.head.bias)
-    if not len(labels) == kept == rows:
-        raise ModelError(
-            f"{model.spec.factory} makes a model whose output layer came with {kept} labels and has "
-            f"{rows} rows, for {len(labels)} given labels",
-            remedy="give labels= with a module of your own only, one for each row of its output layer",
-            kind="model.labels",
-        )
-    odd = [label for label in labels if type(label) not in (str, int) or type(label) is not type(labels[0])]
-    if odd or len(set(labels)) < len(labels):
-        problem = f"the label {odd[0]!r} is of another kind" if odd else "a label is given twice"
-        raise UsageError(problem, remedy="give different strings or different integers", kind="usage.labels")
-
-
-def _make_project(
-    folder: Path,
-    config: Config,
-    model: Ready,
-    labels: Sequence[Label],
-    rows: list[Example] | None,
-    held_out: list[Example],
-) -> None:
-    """Make the store under another name and give it its own once it is whole; clean up nothing but what is ours."""
-    store, settings = folder / config.store.path, folder / FILE_NAME
-    if store.exists():
-        raise UsageError(f"{store} is there already", remedy="remove it, or set store.path", kind="usage.store")
-    text = dump_config(config).encode()
-    made = not folder.exists()
-    draft = store.parent / f".dripstone-{secrets.token_hex(8)}"
-    ours = draft
-    try:
-        _first_version(Repository.create(draft), config, model, labels, rows, held_out)
-        draft.rename(store)
-        ours = store
-        write_new(settings, text)
-    except BaseException as error:
-        shutil.rmtree(ours, ignore_errors=True)
-        for empty in (store.parent, folder) if made else ():
-            with contextlib.suppress(OSError):  # somebody else's work is in it, or it is gone already
-                empty.rmdir()
-        if isinstance(error, FileExistsError) or (isinstance(error, OSError) and error.errno == errno.ENOTEMPTY):
-            raise RaceLostError(
-                f"somebody else made a project in {folder} meanwhile", remedy="open it, or name another folder"
-            ) from None
-        raise
-
-
-def _first_version(
-    repository: Repository,
-    config: Config,
-    model: Ready,
-    labels: Sequence[Label],
-    rows: list[Example] | None,
-    held_out: list[Example],
-) -> None:
-    """Store the untrained model, train it where there are rows, and write the first log entry."""
-    root = repository.write_version(
-        spec=model.spec,
-        assets=model.assets,
-        task=config.task.kind,
-        labels=list(labels),
-        parent=None,
-        selection="none",
-        data="",
-        tensors={name: to_raw(tensor) for name, tensor in named_tensors(model).items()},
-    )
-    if rows is None:
-        certificate = certify_first(repository, root.version, "a new project", now())
-        entry = LogEntry(
-            number=certificate.number,
-            version=root.version,
-            event="init",
-            reason=certificate.reason,
-            nonce=secrets.token_hex(16),
-            time=certificate.time,
-            certificate=repository.write_certificate(certificate),
-        )
-        repository.log.append(entry)
-        return
-    champion = load_champion(repository, root.version)
-    for event in run_first(repository, config, champion, rows, held_out):
-        if isinstance(event, Finished) and event.update.verdict != "promoted":
-            raise DataError(
-                f"the first version learned nothing: {event.update.reason}", remedy="mend the data", kind="data.init"
-            )
 
 
 def _to_row(value: Any, number: int) -> Example:

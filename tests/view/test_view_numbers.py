@@ -8,30 +8,18 @@ import json
 import msgspec
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from view_samples import run, write_jsonl
 
 from dripstone.learner import Learner
 from dripstone.serve.batcher import Batcher
 from dripstone.serve.follow import load
 from dripstone.serve.slot import Slot
-from dripstone.view.cli import cli
 from number_samples import measured
-
-
-def run(*arguments, code=0):
-    done = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == code, done.output
-    return done
-
-
-def write(path, rows):
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
 
 
 @pytest.fixture
 def project(tmp_path):
-    rows = write(tmp_path / "day-1.jsonl", measured(300, seed=1))
+    rows = write_jsonl(tmp_path / "day-1.jsonl", measured(300, seed=1))
     made = run(
         "init", tmp_path / "p", "--model", "dripstone.models:mlp", "--model-arg", "inputs=2",
         "--model-arg", "random_features=64", "--task", "regression",
@@ -44,12 +32,12 @@ def project(tmp_path):
 
 
 def test_a_project_of_numbers_is_made_measured_and_asked(project, tmp_path):
-    more = write(tmp_path / "day-2.jsonl", measured(300, seed=2))
+    more = write_jsonl(tmp_path / "day-2.jsonl", measured(300, seed=2))
     second = run("-C", project, "update", more)
     assert "accuracy" not in second.output
     report = json.loads(run("-C", project, "update", more, "--format", "json").output.splitlines()[-1])
     assert report["verdict"] == "unchanged"
-    test = write(tmp_path / "test.jsonl", measured(50, seed=3))
+    test = write_jsonl(tmp_path / "test.jsonl", measured(50, seed=3))
     measures = run("-C", project, "evaluate", test).output
     assert measures.startswith("rmse 0.")
     assert ", mae 0." in measures
@@ -64,7 +52,7 @@ def test_a_project_of_numbers_is_made_measured_and_asked(project, tmp_path):
 
 
 def test_version_1_trained_on_a_file_knows_its_number(tmp_path):
-    rows = write(tmp_path / "day-1.jsonl", measured(100, seed=1))
+    rows = write_jsonl(tmp_path / "day-1.jsonl", measured(100, seed=1))
     made = run(
         "init", tmp_path / "q", "--model", "dripstone.models:mlp", "--model-arg", "inputs=2", "--task", "regression",
         "--data", rows,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from click.testing import CliRunner
 from starlette.testclient import TestClient
+from view_samples import run, write_jsonl
 
 from dripstone.core.config import ServeConfig
 from dripstone.learner import Learner
@@ -14,7 +12,6 @@ from dripstone.serve.app import make_app
 from dripstone.serve.batcher import Batcher
 from dripstone.serve.follow import load
 from dripstone.serve.slot import Slot
-from dripstone.view.cli import cli
 from pair_samples import SOUNDS, asked
 
 MODEL = [
@@ -25,36 +22,25 @@ MODEL = [
 ]  # fmt: skip
 
 
-def run(*arguments, code=0):
-    done = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == code, done.output
-    return done
-
-
-def write(path, rows):
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """It has learned what animals say."""
     folder = tmp_path_factory.mktemp("pairs")
     assert "it knows no reply yet" in run("init", folder / "p", *MODEL).output
-    found = run("-C", folder / "p", "update", write(folder / "rows.jsonl", asked(200, seed=1)))
+    found = run("-C", folder / "p", "update", write_jsonl(folder / "rows.jsonl", asked(200, seed=1)))
     assert "perplexity" in found.output
     return folder / "p"
 
 
 def test_exact_match_is_measured_first_and_by_slice(project, tmp_path):
-    lines = run("-C", project, "evaluate", write(tmp_path / "test.jsonl", asked(20, seed=9))).output.splitlines()
+    lines = run("-C", project, "evaluate", write_jsonl(tmp_path / "test.jsonl", asked(20, seed=9))).output.splitlines()
     assert lines[0].startswith("exact_match 1.0000, perplexity 1.")
     assert lines[2].split() == ["slice", "exact_match"]
     assert lines[3].split() == ["slice", "english", "1.0000"]
 
 
 def test_replies_are_a_line_a_prompt_and_versions_differ_by_perplexities(project, tmp_path):
-    asking = write(tmp_path / "asking.jsonl", [{"text": "7 cat"}, {"text": "8 dog"}])
+    asking = write_jsonl(tmp_path / "asking.jsonl", [{"text": "7 cat"}, {"text": "8 dog"}])
     lines = run("-C", project, "predict", asking).output.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["meow", "woof"]
     versions = [entry.version for entry in Learner.open(project).log()]
@@ -63,7 +49,7 @@ def test_replies_are_a_line_a_prompt_and_versions_differ_by_perplexities(project
 
 
 def test_a_row_without_a_reply_is_named(project, tmp_path):
-    rows = write(tmp_path / "bad.jsonl", [{"text": "7 cat", "reply": None, "domain": "english"}])
+    rows = write_jsonl(tmp_path / "bad.jsonl", [{"text": "7 cat", "reply": None, "domain": "english"}])
     assert "the reply is missing" in run("-C", project, "update", rows, code=2).output
 
 

@@ -6,8 +6,8 @@ import json
 import math
 
 import pytest
-from click.testing import CliRunner
 from starlette.testclient import TestClient
+from view_samples import run, write_jsonl
 
 from dripstone.core.config import ServeConfig
 from dripstone.learner import Learner
@@ -15,7 +15,6 @@ from dripstone.serve.app import make_app
 from dripstone.serve.batcher import Batcher
 from dripstone.serve.follow import load
 from dripstone.serve.slot import Slot
-from dripstone.view.cli import cli
 from dripstone.view.demo import language
 from dripstone.view.demo.sources import LONGEST, SHORTEST, read_library
 from dripstone.view.output import Output
@@ -29,17 +28,6 @@ MODEL = [
 ]  # fmt: skip
 
 
-def run(*arguments, code=0):
-    done = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert done.exit_code == code, done.output
-    return done
-
-
-def write(path, rows):
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """It has learned stories, then sums."""
@@ -47,7 +35,7 @@ def project(tmp_path_factory):
     made = run("init", folder / "p", *MODEL, "--set", "task.slice=domain")
     assert "it knows no text yet" in made.output
     for name, rows in (("stories", stories(200, seed=1)), ("sums", sums(200, seed=1))):
-        found = run("-C", folder / "p", "update", write(folder / f"{name}.jsonl", rows))
+        found = run("-C", folder / "p", "update", write_jsonl(folder / f"{name}.jsonl", rows))
         assert "perplexity" in found.output
         assert "accuracy" not in found.output
     return folder / "p"
@@ -57,7 +45,7 @@ def project(tmp_path_factory):
 def replying(tmp_path_factory):
     """It replies to prompts."""
     folder = tmp_path_factory.mktemp("replies")
-    rows = write(folder / "rows.jsonl", exchanges(300, seed=1))
+    rows = write_jsonl(folder / "rows.jsonl", exchanges(300, seed=1))
     passes = ["--set", "train.stop.epochs=6"]
     run("init", folder / "p", *MODEL, *passes, "--input", "text", "--target", "reply", "--data", rows)
     return folder / "p"
@@ -73,7 +61,7 @@ def client(replying):
 
 
 def test_texts_are_measured_by_domain(project, tmp_path):
-    test = write(tmp_path / "test.jsonl", [*stories(20, seed=9), *sums(20, seed=9)])
+    test = write_jsonl(tmp_path / "test.jsonl", [*stories(20, seed=9), *sums(20, seed=9)])
     lines = run("-C", project, "evaluate", test).output.splitlines()
     assert lines[0].startswith("perplexity ")
     assert ", bits_per_byte " in lines[0]
@@ -83,7 +71,7 @@ def test_texts_are_measured_by_domain(project, tmp_path):
 
 
 def test_what_a_version_writes_is_a_line_a_prompt(project, tmp_path):
-    asked = write(tmp_path / "asked.jsonl", [{"text": "the cat"}, {"text": "the dog sees"}])
+    asked = write_jsonl(tmp_path / "asked.jsonl", [{"text": "the cat"}, {"text": "the dog sees"}])
     lines = run("-C", project, "predict", asked).output.splitlines()
     assert len(lines) == 2
     assert all(float(line.rsplit("\t", 1)[1]) < 0 for line in lines)
@@ -112,13 +100,13 @@ def test_replies_are_shown_as_texts(replying, tmp_path):
     rows = json.loads(run("-C", replying, "show", "live", "--examples", "--format", "json").output)["examples"]
     assert {row["target"] for row in rows} <= set(REPLIES.values())
     wrong = [{**row, "reply": "moo"} for row in exchanges(40, seed=7)]
-    run("-C", replying, "update", write(tmp_path / "wrong.jsonl", wrong), code=1)
+    run("-C", replying, "update", write_jsonl(tmp_path / "wrong.jsonl", wrong), code=1)
     listed = run("-C", replying, "data", "list").output
     assert "moo" in listed
     assert {row["target"] for row in json.loads(run("-C", replying, "data", "list", "--format", "json").output)} == {
         "moo"
     }
-    found = run("-C", replying, "evaluate", write(tmp_path / "test.jsonl", exchanges(20, seed=8))).output
+    found = run("-C", replying, "evaluate", write_jsonl(tmp_path / "test.jsonl", exchanges(20, seed=8))).output
     assert "exact_match 1.0000" in found
 
 
@@ -136,7 +124,7 @@ def test_a_served_model_refuses_what_is_no_text(client):
 
 
 def test_a_reply_that_is_missing_makes_a_document_and_a_number_is_named(replying, tmp_path):
-    rows = write(tmp_path / "bad.jsonl", [{"text": "what?", "reply": 5}, {"text": "", "reply": "a"}])
+    rows = write_jsonl(tmp_path / "bad.jsonl", [{"text": "what?", "reply": 5}, {"text": "", "reply": "a"}])
     done = run("-C", replying, "update", rows, code=2)
     assert "the reply is of type int, not a text" in done.output
     assert "the text is empty" in done.output

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from click.testing import Result as ClickResult
 
 from dripstone.store.repository import Repository
-from dripstone.view.cli import main
+from dripstone.view.cli import cli, main
 
 PLACES = {"a": (0, 0), "b": (3, 0), "c": (0, 3), "d": (3, 3)}
 INIT = ["--model", "dripstone.models:mlp", "--model-arg", "inputs=2", "--model-arg", "random_features=64"]
@@ -68,3 +70,10 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 def live(project: Path) -> str:
     """The version that is live."""
     return Repository.open(project / "store").log.head().version
+
+
+def run(*arguments: object, code: int = 0) -> ClickResult:
+    """A command, with what it printed on either stream together; it has to end with this exit code."""
+    done = CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == code, done.output
+    return done

@@ -109,9 +109,7 @@ class Pretrained:
         try:
             config = AutoConfig.from_pretrained(self.name, **options)
             tokenizer = AutoTokenizer.from_pretrained(self.name, config=config, use_fast=True, **options)
-        except (
-            Exception
-        ) as error:  # transformers raises OSError, ValueError, KeyError, and whatever the hub client does
+        except Exception as error:  # OSError, ValueError, KeyError, and whatever the hub client raises
             raise self.cannot_load(error) from error
         return config, tokenizer
 

@@ -41,6 +41,14 @@ class TokenHead(nn.Module):
         super().__init__()
         self.weight = weight
 
+    @classmethod
+    def over(cls, embedding: nn.Embedding, *, tied: bool) -> TokenHead:
+        """The output layer of an embedding: that itself, or a new one of the same size and spread."""
+        if tied:
+            return cls(embedding.weight)  # type: ignore[arg-type]
+        spread = float(embedding.weight.detach().std())
+        return cls(nn.Parameter(torch.randn_like(embedding.weight) * spread))
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """[..., width] -> [..., vocabulary] logits."""
         return nn.functional.linear(features, self.weight)

@@ -139,3 +139,30 @@ def _best_fit(sizes: Sequence[int], room: int) -> list[list[int]]:
         if space > size:
             insort(left, (space - size, window))
     return windows
+
+
+def seen_by(known: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Which ``known`` places of a row the last ``tokens`` of them see: those of their own text, up to themselves.
+
+    Padding sees itself and earlier padding: without anything to look at, attention would be 0/0.
+
+    Parameters
+    ----------
+    known : torch.Tensor
+        [rows, known] int64 segments.
+    tokens : int
+        How many places look.
+
+    Returns
+    -------
+    torch.Tensor
+        [rows, tokens, known] bool. The sum over the last dimension less 1 is where in its text a token stands.
+
+    Examples
+    --------
+    >>> seen_by(torch.tensor([[0, 0, 1]]), 2).int().tolist()
+    [[[1, 1, 0], [0, 0, 1]]]
+    """
+    past = known.shape[1] - tokens
+    places = torch.arange(known.shape[1], device=known.device)
+    return (known[:, past:, None] == known[:, None, :]) & (places <= places[past:, None])

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from dripstone.core.errors import DataError, ModelError, UsageError
+from dripstone.core.errors import DataError, ModelError
 from dripstone.core.examples import Inputs
 from dripstone.models.moments import Moments, join_moments, moments_of
 from dripstone.models.scaling import columns_off, scale_of
+from dripstone.models.tokenizer_json import parse_tokenizer
 
 MASKS = ("[MASK]", "<mask>")
 """How tokenizers write the token for a hidden word."""
@@ -21,7 +22,6 @@ MASKS = ("[MASK]", "<mask>")
 PORTION = 4096
 """Rows that are in memory as numbers at a time when they are measured."""
 
-_TOKENIZER_BYTES = 64 * 2**20
 _MAX_DIMENSIONS = 8
 _TINY = float(np.finfo(np.float32).tiny)
 _RESOLUTION = float(np.finfo(np.float32).eps)
@@ -81,7 +81,7 @@ class _Tokenizer:
     """A tokenizer with its padding and truncation set; it never changes again."""
 
     def __init__(self, tokenizer_json: bytes, max_length: int) -> None:
-        tokenizer = _parse_tokenizer(tokenizer_json)
+        tokenizer = parse_tokenizer(tokenizer_json)
         special = tokenizer.num_special_tokens_to_add(False)
         if max_length <= special:
             raise ModelError(
@@ -108,23 +108,6 @@ class _Tokenizer:
     def __deepcopy__(self, memo: dict[int, Any]) -> _Tokenizer:
         # A copy would parse the vocabulary again, which costs a fork more than all the rest of it.
         return self
-
-
-def _parse_tokenizer(tokenizer_json: bytes) -> Any:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise UsageError("texts need the package 'tokenizers'", remedy="pip install 'dripstone[text]'") from error
-    if len(tokenizer_json) > _TOKENIZER_BYTES:
-        raise ModelError(
-            f"tokenizer.json has {len(tokenizer_json)} bytes", remedy=f"use one of at most {_TOKENIZER_BYTES}"
-        )
-    try:
-        return Tokenizer.from_str(tokenizer_json.decode("utf-8"))
-    except Exception as error:  # the library raises bare Exception
-        raise ModelError(
-            f"tokenizer.json cannot be read: {error}", remedy="write it with tokenizers' Tokenizer.save"
-        ) from error
 
 
 def _text(row: Inputs, index: int) -> str:

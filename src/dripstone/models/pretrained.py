@@ -12,20 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dripstone.core.errors import DripstoneError, ModelError, UsageError
+from dripstone.core.errors import DripstoneError, ModelError
 from dripstone.core.seeding import seeded
 from dripstone.models.factory import ModelSpec, with_assets
 from dripstone.models.generation import DecoderStepper
 from dripstone.models.hub import CONFIG, TOKENIZER, Pretrained, plain_config, quiet_transformers
 from dripstone.models.language_model import LanguageModel, TokenHead
-from dripstone.models.packing import PADDING
+from dripstone.models.packing import PADDING, seen_by
+from dripstone.models.tokenizer_json import parse_tokenizer
 from dripstone.models.tokens import TextWindows
 
 BETWEEN = "\n"
 """What stands between a prompt and its reply: pretrained tokenizers have no mark for that."""
 
 _AUTO = "AutoModelForCausalLM"
-_TOKENIZER_BYTES = 64 * 2**20
 _LIMITS = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
 _STRETCHED = "original_max_position_embeddings"
 _OTHER_KIND = "use a model of another kind, such as Llama, Qwen or GPT-2"
@@ -275,10 +275,7 @@ def _layout(known: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
     Positions are [rows, tokens] int64: how many tokens of its text stand before each. The mask is what is added to
     attention's scores, [rows, 1, tokens, known] float32: every kind of attention in transformers takes it as it is.
     """
-    past = known.shape[1] - tokens
-    places = torch.arange(known.shape[1], device=known.device)
-    # Padding sees itself and earlier padding: without anything to look at, attention would be 0/0.
-    sees = (known[:, past:, None] == known[:, None, :]) & (places <= places[past:, None])
+    sees = seen_by(known, tokens)
     mask = torch.zeros(sees.shape, device=known.device).masked_fill(~sees, torch.finfo(torch.float32).min)
     return sees.sum(dim=2) - 1, mask[:, None]
 
@@ -299,16 +296,7 @@ def _read_files(source: Pretrained) -> dict[str, bytes]:
 @lru_cache(maxsize=8)
 def _parse(tokenizer_json: bytes) -> Any:
     """The tokenizer, for which the special tokens that a text spells out are characters like any other."""
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise UsageError("texts need the package 'tokenizers'", remedy="pip install 'dripstone[text]'") from error
-    if len(tokenizer_json) > _TOKENIZER_BYTES:
-        raise _unfit_tokens(f"{TOKENIZER} has {len(tokenizer_json)} bytes, more than {_TOKENIZER_BYTES}")
-    try:
-        tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
-    except Exception as error:  # not UTF-8, or the library's bare Exception
-        raise _unfit_tokens(f"{TOKENIZER} cannot be read: {error}") from error
+    tokenizer = parse_tokenizer(tokenizer_json)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True

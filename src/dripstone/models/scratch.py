@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import nn
-
 from dripstone.core.errors import ModelError
 from dripstone.core.seeding import seeded
 from dripstone.models.factory import ModelSpec
@@ -60,9 +57,7 @@ def decoder(
     preprocess = Tokens(size, context, tokenizer)  # type: ignore[arg-type]
     with seeded(seed):
         backbone = Decoder(size, width, depth, heads, _hidden(width) if hidden is None else hidden, context)
-        weight: nn.Parameter = backbone.embedding.weight  # type: ignore[assignment]
-        if not tied:
-            weight = nn.Parameter(torch.randn(size, width) * float(weight.detach().std()))
+        head = TokenHead.over(backbone.embedding, tied=tied)
     backbone.appended = _checked(appended, backbone)
     arguments: dict[str, object] = {"vocabulary": vocabulary, "width": width, "depth": depth}
     arguments |= {"heads": heads, "context": context}
@@ -73,7 +68,7 @@ def decoder(
     return LanguageModel(
         preprocess=preprocess,
         backbone=backbone,
-        head=TokenHead(weight),
+        head=head,
         spec=ModelSpec("dripstone.models:decoder", arguments),
         assets={},
     )

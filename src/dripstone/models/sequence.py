@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
 from dripstone.core.seeding import seeded
 from dripstone.models.encoder_decoder import EncoderDecoder, PairStepper
 from dripstone.models.factory import ModelSpec
@@ -66,9 +63,7 @@ def seq2seq(
     preprocess = Pairs(size, context, tokenizer, reply)  # type: ignore[arg-type]
     with seeded(seed):
         backbone = EncoderDecoder(size, width, depth, heads, context, reply, dropout)
-        weight: nn.Parameter = backbone.embedding.weight  # type: ignore[assignment]
-        if not tied:
-            weight = nn.Parameter(torch.randn(size, width) * width**-0.5)
+        head = TokenHead.over(backbone.embedding, tied=tied)
     arguments: dict[str, object] = {
         "vocabulary": vocabulary,
         "width": width,
@@ -80,7 +75,7 @@ def seq2seq(
     return LanguageModel(
         preprocess=preprocess,
         backbone=backbone,
-        head=TokenHead(weight),
+        head=head,
         spec=ModelSpec("dripstone.models:seq2seq", arguments),
         assets={},
         stepper=PairStepper,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from dripstone.core.errors import DataError, ModelError, UsageError
+from dripstone.core.errors import DataError, ModelError
 from dripstone.core.examples import Content, Exchange
 from dripstone.core.spacing import spaced
 from dripstone.models.packing import Piece, Windows, cut, pack
+from dripstone.models.tokenizer_json import parse_tokenizer, tokenizers_library
 
 BYTES = 256
 MARKS = 2
@@ -24,10 +26,9 @@ LEARNED_CHARACTERS = 20_000_000
 """Characters from which byte pairs are learned at most; texts are taken evenly spaced."""
 
 _LARGEST = 2**20
-_LEARNED_BYTES = 64 * 2**20
 
 
-class TextWindows(nn.Module):
+class TextWindows(nn.Module, ABC):
     """Texts packed into windows of tokens; what is made of it says which tokens a text has.
 
     Attributes
@@ -62,13 +63,13 @@ class TextWindows(nn.Module):
     def fit(self, inputs: Sequence[Content]) -> None:
         """Learn what is to be learned from the first stage's texts; later calls do nothing."""
 
+    @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text, without marks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens; marks are left out."""
-        raise NotImplementedError
 
     def prompt(self, text: str, *, reply: bool) -> list[int]:
         """A text as it stands before what is to be generated: a reply to it, or what goes on from it."""
@@ -95,9 +96,11 @@ class TextWindows(nn.Module):
         """
         if not len(contents):
             raise DataError("there are no rows", remedy="send at least one", kind="data.empty")
+        parts = [texts_of(content, row) for row, content in enumerate(contents)]
+        encoded = iter(self.encode([text for part in parts for text in part]))
         pieces: list[Piece] = []
-        for row, content in enumerate(contents):
-            prompt, *rest = self.encode(texts_of(content, row))
+        for row, part in enumerate(parts):
+            prompt, *rest = [next(encoded) for _ in part]
             before = [self.begin, *prompt, *self.between] if rest else [self.begin]
             tokens = [*before, *(rest[0] if rest else prompt), self.end]
             pieces += cut(tokens, len(before), self.context, row)
@@ -225,16 +228,8 @@ def _some(texts: Sequence[str]) -> list[str]:
     return [texts[place][:LEARNED_CHARACTERS] for place in spaced(len(texts), min(len(texts), wanted)).tolist()]
 
 
-def _library() -> Any:
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise UsageError("texts need the package 'tokenizers'", remedy="pip install 'dripstone[text]'") from error
-    return tokenizers
-
-
 def _learn_pairs(texts: Sequence[str], size: int) -> bytes:
-    library = _library()
+    library = tokenizers_library()
     tokenizer = library.Tokenizer(library.models.BPE())
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = library.decoders.ByteLevel()
@@ -248,20 +243,16 @@ def _learn_pairs(texts: Sequence[str], size: int) -> bytes:
 @lru_cache(maxsize=8)
 def _parse(data: bytes, size: int) -> Any:
     """The tokenizer that was learned, without what could add marks to a text, or cut it."""
-    if len(data) > _LEARNED_BYTES:
-        raise ModelError(f"the tokenizer has {len(data)} bytes", remedy=f"use one of at most {_LEARNED_BYTES}")
     try:
         tree = json.loads(data)
         plain = {key: tree[key] for key in ("version", "pre_tokenizer", "decoder", "model")}
-        tokenizer = _library().Tokenizer.from_str(json.dumps(plain | {"added_tokens": []}))
-    except UsageError:
-        raise
-    except Exception as error:  # not JSON, no such key, or whatever the library raises, which is bare Exception
+    except (ValueError, KeyError, TypeError) as error:  # not JSON, or not what the library writes
         raise ModelError(
             f"the version's tokenizer cannot be read: {error}",
             remedy="run 'dripstone verify'; revert to a version that is whole",
             kind="model.tokens",
         ) from error
+    tokenizer = parse_tokenizer(json.dumps(plain | {"added_tokens": []}).encode())
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= size:
         raise ModelError(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dripstone.core.errors import DataError, ModelError, UsageError
+from dripstone.models.packing import seen_by
 
 _THETA = 10000.0
 _EPSILON = 1e-5
@@ -338,12 +339,9 @@ def _layout(known: Tensor, tokens: int, plain: bool) -> tuple[Tensor, Tensor | N
     Positions are [rows or 1, tokens] int64, the mask [rows, 1, tokens, known] bool or None as `Attention` wants it. A
     token's position is the number of tokens that it may see before itself, wherever in the row they stand.
     """
-    past = known.shape[1] - tokens
-    places = torch.arange(known.shape[1], device=known.device)
-    if plain and not past:
-        return places[None], None
-    # Padding sees itself and earlier padding: without anything to look at, attention would be 0/0.
-    mask = (known[:, past:, None] == known[:, None, :]) & (places <= places[past:, None])
+    if plain and known.shape[1] == tokens:
+        return torch.arange(tokens, device=known.device)[None], None
+    mask = seen_by(known, tokens)
     return mask.sum(dim=2) - 1, mask[:, None]
 
 

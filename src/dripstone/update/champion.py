@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from dripstone.checkout import checkout
+from dripstone.core.errors import RaceLostError
 from dripstone.core.protocols import Model, Task
-from dripstone.core.records import Spec
+from dripstone.core.records import LogEntry, Spec
 from dripstone.models.wrap import HEAD_KEY
 from dripstone.store.repository import Repository
 from dripstone.tasks.kinds import task_of
@@ -37,6 +38,23 @@ def load_champion(repository: Repository, version: str, current: Champion | None
     model: Model = checkout(repository, version, loaded)  # type: ignore[assignment]
     task = task_of(manifest.task, manifest.labels, model)
     return Champion(version, model, task, solvable=not (kept_labels(manifest.spec) or task.texts))
+
+
+def head_of(repository: Repository, champion: Champion, doing: str) -> LogEntry:
+    """The newest log entry, by which the champion is live.
+
+    Raises
+    ------
+    RaceLostError
+        If another version is; ``doing`` says what has not begun, as "the update".
+    """
+    head = repository.log.head()
+    if head.version != champion.version:
+        raise RaceLostError(
+            f"version {head.version[:12]} became live before {doing} of {champion.version[:12]} began",
+            remedy="run the same command again; nothing was lost",
+        )
+    return head
 
 
 def kept_labels(spec: Spec) -> int:

@@ -13,7 +13,7 @@ from functools import partial
 
 from dripstone.core import events
 from dripstone.core.config import Config
-from dripstone.core.errors import DivergedError, RaceLostError
+from dripstone.core.errors import DivergedError
 from dripstone.core.events import Event
 from dripstone.core.examples import Example, labels_of
 from dripstone.core.protocols import Task
@@ -29,7 +29,7 @@ from dripstone.update import training_state
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
 from dripstone.update.candidate import Candidate, train_candidate
-from dripstone.update.champion import Champion
+from dripstone.update.champion import Champion, head_of
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.curation import curate, leave_out_duplicates
 from dripstone.update.drift import watch
@@ -80,12 +80,7 @@ def run_update(
         If somebody else moved the store meanwhile.
     """
     meter, config = Meter(), _with_horizon(config)
-    head = repository.log.head()
-    if head.version != champion.version:
-        raise RaceLostError(
-            f"version {head.version[:12]} became live before the update of {champion.version[:12]} began",
-            remedy="run the same command again; nothing was lost",
-        )
+    head = head_of(repository, champion, "the update")
     book = repository.read_book(head.book) if head.book else Book()
     state = training_state.load_state(repository, config, champion.version, champion.model)
     retry = head.verdict == "refused" and head.candidate is None

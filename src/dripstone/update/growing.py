@@ -17,7 +17,7 @@ from torch import nn
 
 from dripstone.core.bits import to_raw
 from dripstone.core.config import Config
-from dripstone.core.errors import ModelError, RaceLostError
+from dripstone.core.errors import ModelError
 from dripstone.core.fork import changed_tensors
 from dripstone.core.records import Certificate, LogEntry, count, now
 from dripstone.core.spacing import spaced
@@ -26,8 +26,9 @@ from dripstone.store.ledger import PageRow
 from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
 from dripstone.update import training_state
+from dripstone.update.candidate import count_parameters
 from dripstone.update.certify import row_set
-from dripstone.update.champion import Champion, load_champion
+from dripstone.update.champion import Champion, head_of, load_champion
 from dripstone.update.moves import append, read_book
 
 TOLERANCE = 1e-6
@@ -74,12 +75,7 @@ def grow(repository: Repository, config: Config, champion: Champion, *, depth: i
     RaceLostError
         If somebody else moved the store meanwhile.
     """
-    head = repository.log.head()
-    if head.version != champion.version:
-        raise RaceLostError(
-            f"version {head.version[:12]} became live before {champion.version[:12]} had grown",
-            remedy="run the same command again; nothing was lost",
-        )
+    head = head_of(repository, champion, "the growth")
     state = training_state.load_state(repository, config, champion.version, champion.model)
     stored = _store(repository, champion, depth, ffn)
     grown = load_champion(repository, stored.version)
@@ -91,7 +87,7 @@ def grow(repository: Repository, config: Config, champion: Champion, *, depth: i
             remedy="look for weights that are not finite, or so large that sums overflow; nothing has changed",
             kind="model.growth",
         )
-    sizes = _size(champion), _size(grown)
+    sizes = (count_parameters(champion.model, []).total, count_parameters(grown.model, []).total)
     reason = _reason(depth, ffn, *sizes, stored.delta_bytes)
     anchor = stored.version if state.anchor == champion.version else state.anchor
     certificate = Certificate(
@@ -167,11 +163,6 @@ def _windows(model: Any, rows: Sequence[PageRow]) -> list[Any]:
     shape = (number, min(longest, model.preprocess.context))
     tokens = torch.randint(model.backbone.vocabulary, shape, generator=torch.Generator().manual_seed(0))
     return list(torch.stack([tokens, torch.zeros_like(tokens)], dim=1).numpy())
-
-
-def _size(champion: Champion) -> int:
-    module: nn.Module = champion.model  # type: ignore[assignment]
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _reason(depth: int, ffn: int, before: int, after: int, delta_bytes: int) -> str:
