@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dripstone import learner as learner_module
+from dripstone import project
 from dripstone.core.config import FILE_NAME
 from dripstone.core.errors import DataError, DripstoneError, ModelError, RaceLostError, UsageError
 from dripstone.core.examples import holdout_hash
@@ -107,7 +107,7 @@ def test_a_failed_create_leaves_nothing_behind(tmp_path, given, error, there):
 
 
 def test_an_interrupted_create_leaves_nothing_behind(tmp_path, monkeypatch):
-    for name in ("dripstone.learner.run_first", "dripstone.learner.load_champion", "dripstone.learner.write_new"):
+    for name in ("dripstone.project.run_first", "dripstone.project.load_champion", "dripstone.project.write_new"):
         with monkeypatch.context() as patch:
             patch.setattr(name, _interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -304,14 +304,14 @@ def test_a_text_model_needs_neither_hub_nor_the_folder_it_came_from(tmp_path, en
 
 def test_losing_a_race_to_make_a_project_leaves_the_winners_alone(tmp_path, monkeypatch):
     folder = tmp_path / "project"
-    first_version = learner_module._first_version
+    first_version = project._first_version
 
     def overtaken(*arguments):
         first_version(*arguments)
-        monkeypatch.setattr(learner_module, "_first_version", first_version)
+        monkeypatch.setattr(project, "_first_version", first_version)
         make(tmp_path)  # the winner, from start to end
 
-    monkeypatch.setattr(learner_module, "_first_version", overtaken)
+    monkeypatch.setattr(project, "_first_version", overtaken)
     with pytest.raises(RaceLostError, match="somebody else made a project"):
         Learner.create(folder, model=mlp(inputs=2, random_features=64))
     assert Learner.open(folder).update(blobs(100, seed=0)).promoted
@@ -322,7 +322,7 @@ def test_an_interrupted_creation_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(learner_module, "_first_version", interrupted)
+    monkeypatch.setattr(project, "_first_version", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Learner.create(tmp_path / "a" / "project", model=mlp(inputs=2, random_features=64))
     assert not (tmp_path / "a" / "project").exists()

@@ -191,8 +191,8 @@ class TestText:
             Text(junk, 8)
 
     def test_more_bytes_than_a_tokenizer_has(self, monkeypatch, tokenizer_json):
-        monkeypatch.setattr("dripstone.models.preprocess._TOKENIZER_BYTES", 10)
-        with pytest.raises(ModelError, match="bytes; use one of at most 10"):
+        monkeypatch.setattr("dripstone.models.tokenizer_json.LARGEST", 10)
+        with pytest.raises(ModelError, match="bytes, more than 10"):
             Text(tokenizer_json, 8)
 
     def test_no_room_for_a_word(self, tokenizer_json):
