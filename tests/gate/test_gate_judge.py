@@ -69,6 +69,18 @@ CASES = [
     ),
     (STEADY, NONE, (60, 3), "promoted", "no loss measured: of 60 held-out rows, 3 got better and 0 worse; no harm"),
     (STEADY, (100, 0, 1), (900,), "undecided", "estimated gain -0.10 points on 1,000 held-out rows, not proven; no"),
+    (
+        STEADY,
+        (50,),
+        (950, 0, 1),
+        "promoted",
+        "no loss measured lately: of 50 fresh rows, 0 got better and 0 worse; no harm shown on 950 trusted rows",
+    ),
+    (STEADY, (50,), (950, 1, 4), "undecided", "estimated gain -0.30 points on 1,000 held-out rows"),  # 3 / sqrt 5
+    (STEADY, (50,), (950, 5, 8), "promoted", "no loss measured lately: of 50 fresh rows"),  # 3 / sqrt 13
+    (STEADY, (49,), (951, 0, 1), "undecided", "estimated gain -0.10 points on 1,000 held-out rows"),
+    (STEADY, (50, 0, 1), (950,), "undecided", "estimated gain -0.10 points on 1,000 held-out rows"),
+    (BETTER, (50,), (950, 0, 1), "undecided", "estimated gain -0.10 points on 1,000 held-out rows"),
     (STEADY, (40, 30), NONE, "promoted", "gain proven: of 40 fresh rows, 30 got better and 0 worse, at least +"),
     (BETTER, (40, 30), (60,), "promoted", "gain proven: of 40 fresh rows, 30 got better and 0 worse, at least +"),
     (STEADY, (40, 30), HURT, "refused", "of 100 trusted rows"),

@@ -179,8 +179,8 @@ def test_refused_rows_are_quarantined_where_they_stand():
     after = end(join([row("2"), row("3")], book=book), "refused", book)
     assert after.pending == []
     assert after.quarantined == [
-        QuarantineGroup(PAGE, 3, "why", [0]),
-        QuarantineGroup("cd" * 32, 3, "why", [0, 1]),
+        QuarantineGroup.of(PAGE, 3, "why", {0: "1"}),
+        QuarantineGroup.of("cd" * 32, 3, "why", {0: "2", 1: "3"}),
     ]
 
 
@@ -205,7 +205,10 @@ def test_rows_set_aside_are_quarantined_whatever_the_verdict():
     batch.set_aside("new", "not learned")
     for verdict, pending in (("promoted", 0), ("undecided", 1)):
         after = end(batch, verdict)
-        assert (len(after.pending), after.quarantined) == (pending, [QuarantineGroup("cd" * 32, 3, "not learned", [1])])
+        assert (len(after.pending), after.quarantined) == (
+            pending,
+            [QuarantineGroup.of("cd" * 32, 3, "not learned", {1: "2"})],
+        )
 
 
 def test_the_cap_drops_the_oldest():

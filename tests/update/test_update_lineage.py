@@ -1,9 +1,10 @@
 """Ancestors, and the rows they were trained and judged on."""
 
+import msgspec
 import pytest
 
 from dripstone.core.errors import StoreError
-from dripstone.store.ledger import Carried, Page
+from dripstone.store.ledger import Book, Carried, Page
 from dripstone.update.lineage import (
     ancestors,
     learned_pages,
@@ -70,6 +71,16 @@ def test_quarantined_rows_are_found_by_id(tmp_path):
     row = read_rows(learner.repository, places[:1])[0]
     assert quarantined_places(learner.repository, book_of(learner), {row.id, "nobody"}) == {places[0]}
     assert quarantined_places(learner.repository, book_of(learner), set()) == set()
+    unmarked = [msgspec.structs.replace(group, marks=b"") for group in book_of(learner).quarantined]
+    assert quarantined_places(learner.repository, Book(quarantined=unmarked), {row.id}) == {places[0]}
+
+
+def test_pages_of_quarantined_rows_are_read_only_where_an_id_came_again(tmp_path, monkeypatch):
+    learner = trained(tmp_path)
+    learner.update(relabelled(blobs(20, seed=1)))
+    book = book_of(learner)
+    monkeypatch.setattr(type(learner.repository), "read_page", None)
+    assert quarantined_places(learner.repository, book, {"nobody"}) == set()
 
 
 @pytest.mark.parametrize("index", [3, -1])

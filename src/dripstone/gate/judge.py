@@ -13,6 +13,7 @@ from dripstone.core.records import Evidence, Flips, HarmTest, Metrics, MetricsPa
 from dripstone.gate import reasons
 from dripstone.gate.anchor import is_new_best
 from dripstone.gate.answers import Answers, Marks
+from dripstone.gate.chance import lead
 from dripstone.gate.evidence import gain_evidence
 from dripstone.gate.harm import Comparison, find_harm
 from dripstone.gate.limits import calibration_error, count_changes, count_flips, exceeded
@@ -21,6 +22,10 @@ from dripstone.gate.slices import slice_means
 
 LARGEST_LOSS = 87.0
 """Nats a token, beyond which a probability has no float32, and a perplexity says nothing."""
+
+CHANCE = 1.0
+"""Standard errors by which a candidate may lag on trusted rows where many fresh ones show no loss: chance alone makes
+it lag so far in one of six comparisons, and the champion was chosen by these rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ def judge(
     gain = answers.mean(answers.gains(metric))
     counting = answers.counting()
     steady = config.mode == "steady" and counting >= config.minimum and not contested
-    no_loss = _no_loss(news, gain, flips, len(trusted), metric, drifting=drifting) if steady else None
+    no_loss = _no_loss(answers, news, trusted, config, metric, drifting=drifting) if steady else None
     verdict, reason = _decide(evidence, harm, broken, len(trusted), no_loss, config)
     if verdict == "undecided" and broken:
         evidence = msgspec.structs.replace(evidence, rows_needed=None)  # rows do not mend what a limit holds back
@@ -164,15 +169,22 @@ def _decide(
 
 
 def _no_loss(
-    news: Answers, gain: float | None, flips: Flips, trusted: int, metric: str, *, drifting: bool
+    answers: Answers, news: Answers, trusted: Answers, config: GateConfig, metric: str, *, drifting: bool
 ) -> str | None:
-    """The reason to promote without proof; None where a loss was measured, or nothing."""
+    """The reason to promote without proof; None where a loss was measured, or nothing.
+
+    Fresh and trusted rows together have to show none; or fresh ones alone, where drift is expected, or where they are
+    many and trusted ones, on which the champion looks better than it is, show none beyond chance.
+    """
+    gain, lately = (found.mean(found.gains(metric)) for found in (answers, news))
     if gain is not None and gain >= 0:
-        return reasons.no_loss(flips, trusted)
-    lately = news.mean(news.gains(metric)) if drifting else None
-    if lately is None or lately <= 0:
+        return reasons.no_loss(_flips(answers, metric), len(trusted))
+    if lately is None or lately < 0:
         return None
-    return reasons.no_loss(_flips(news, metric), trusted, lately=True)
+    enough = news.counting() >= config.minimum and lead(trusted.gains(metric), trusted.weights) >= -CHANCE
+    if enough or (drifting and lately > 0):
+        return reasons.no_loss(_flips(news, metric), len(trusted), lately=True)
+    return None
 
 
 def _flips(answers: Answers, metric: str) -> Flips:

@@ -125,9 +125,10 @@ def settle(
     restored = [item for item in batch.replaced if item.row.id in ids]
     waiting = [*restored, *pending]
     room = affordable(cap, [item.row for item in waiting])
+    put_aside = quarantine_groups([(place, row.example.id, why) for row, place, why in aside], number)
     book = Book(
         pending=waiting[len(waiting) - min(room, len(waiting)) :],
-        quarantined=[*book.quarantined, *_groups([(place, why) for _, place, why in aside], number)],
+        quarantined=[*book.quarantined, *put_aside],
         tested=book.tested + int(spent),
         held_out=[*book.held_out, *held_out],
         share=share if book.share is None else book.share,
@@ -151,11 +152,7 @@ def affordable(cap: int, rows: Sequence[PageRow]) -> int:
 
 def without_places(book: Book, places: Container[Place]) -> Book:
     """The book without the pending and quarantined rows at these places."""
-    groups = [
-        msgspec.structs.replace(group, indices=kept)
-        for group in book.quarantined
-        if (kept := [index for index in group.indices if (group.page, index) not in places])
-    ]
+    groups = [left for group in book.quarantined if (left := group.without(places)).indices]
     pending = [item for item in book.pending if (item.page, item.index) not in places]
     return msgspec.structs.replace(book, pending=pending, quarantined=groups)
 
@@ -173,11 +170,12 @@ def _places(batch: Batch, page: str) -> list[tuple[BatchRow, Place]]:
     return places
 
 
-def _groups(rows: Iterable[tuple[Place, str]], number: int) -> list[QuarantineGroup]:
-    groups: dict[tuple[str, str], list[int]] = {}
-    for (page, index), reason in rows:
-        groups.setdefault((page, reason), []).append(index)
-    return [QuarantineGroup(page, number, reason, indices) for (page, reason), indices in groups.items()]
+def quarantine_groups(rows: Iterable[tuple[Place, str, str]], number: int) -> list[QuarantineGroup]:
+    """Rows that are put aside by a log entry, grouped by page and reason; a place, an id and a reason each."""
+    groups: dict[tuple[str, str], dict[int, str]] = {}
+    for (page, index), row_id, reason in rows:
+        groups.setdefault((page, reason), {})[index] = row_id
+    return [QuarantineGroup.of(page, number, reason, ids) for (page, reason), ids in groups.items()]
 
 
 def count_rows(batch: Batch, book: Book, trained: int, replayed: int, dropped: int) -> ExampleCounts:

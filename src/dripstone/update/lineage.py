@@ -141,7 +141,6 @@ def look_of(repository: Repository, version: str) -> Look | None:
 
 def quarantined_places(repository: Repository, book: Book, ids: Collection[str]) -> set[Place]:
     """Where quarantined rows of these ids stand."""
-    if not ids:
-        return set()
-    places = [(group.page, index) for group in book.quarantined for index in group.indices]
+    groups = [group for group in book.quarantined if ids and group.may_hold(ids)]
+    places = [(group.page, index) for group in groups for index in group.indices]
     return {place for place, row in zip(places, read_rows(repository, places), strict=True) if row.id in ids}

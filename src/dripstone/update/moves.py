@@ -12,9 +12,9 @@ import numpy as np
 from dripstone.core.errors import StoreError, UsageError
 from dripstone.core.records import Certificate, EntryEvent, LogEntry, count, now
 from dripstone.store.certificates import NO_FILE
-from dripstone.store.ledger import Book, PendingRow, QuarantineGroup
+from dripstone.store.ledger import Book, PendingRow
 from dripstone.store.repository import Repository
-from dripstone.update.bookkeeping import without_places
+from dripstone.update.bookkeeping import quarantine_groups, without_places
 from dripstone.update.known import is_known, known_rows, merge_known
 from dripstone.update.lineage import Place, ancestors, last_certificate, learned_places, page_rows, read_rows
 
@@ -139,10 +139,9 @@ def _move(
     returned = set(back.values())
     # Of an id that stands in several places the last one counts: it corrected the others.
     last = {row_id: place for place, row_id in gone.items()}
-    groups = [
-        QuarantineGroup(page, number, f"unlearned when {head.version[:12]} was left", indices)
-        for page, indices in _by_page(set(last.values()) - back.keys()).items()
-    ]
+    why = f"unlearned when {head.version[:12]} was left"
+    left = sorted((place, row_id, why) for row_id, place in last.items() if place not in back)
+    groups = quarantine_groups(left, number)
     pending = [item for item in book.pending if item.row.id not in returned]
     # A correction of what is left behind may say just what the version has learned that comes back.
     if {item.row.id for item in pending} & set(gone.values()):
@@ -215,13 +214,6 @@ def read_book(repository: Repository, head: LogEntry) -> Book:
 
 def _quarantined(book: Book) -> set[Place]:
     return {(group.page, index) for group in book.quarantined for index in group.indices}
-
-
-def _by_page(places: Iterable[Place]) -> dict[str, list[int]]:
-    pages: dict[str, list[int]] = {}
-    for page, index in sorted(places):
-        pages.setdefault(page, []).append(index)
-    return pages
 
 
 def append(
