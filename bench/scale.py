@@ -50,12 +50,12 @@ def live(folder: Path, updates: int, rows: int) -> list[tuple[float, float, floa
     learner = Learner.create(folder, model=mlp(FEATURES, random_features=256))
     draw = np.random.default_rng(0)
     centres = draw.normal(size=(CLASSES, FEATURES))
+    if first:
+        learner.update(_draw(draw, centres, first))
     costs = []
     before = _bytes(folder)
     for _ in range(updates):
-        labels = draw.integers(CLASSES, size=rows)
-        points = (centres[labels] + 1.5 * draw.normal(size=(rows, FEATURES))).astype(np.float32)
-        batch = [{"inputs": point, "label": int(label)} for point, label in zip(points, labels, strict=True)]
+        batch = _draw(draw, centres, rows)
         began = time.process_time()
         update = learner.update(batch)
         seconds = time.process_time() - began

@@ -68,6 +68,13 @@ class RaceLostError(DripstoneError):
     default_kind = "store.race"
 
 
+class ProcessError(DripstoneError):
+    """A process of an update of several was lost, or they disagree: run the same command again."""
+
+    exit_code = 3
+    default_kind = "process.lost"
+
+
 class DivergedError(DripstoneError):
     """Training produced numbers that are not finite; the champion is untouched."""
 

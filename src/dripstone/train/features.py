@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from dripstone.core import processes
 from dripstone.core.events import Encoded
 from dripstone.core.examples import Content, text_length
 from dripstone.core.protocols import Model
@@ -53,15 +54,17 @@ def encode(model: Model, inputs: Sequence[Content]) -> Generator[Encoded, None, 
     """
     parts = []
     done = 0
-    batches = in_batches(inputs)
+    batches = in_batches(inputs, BATCH * processes.size())
     for places in batches:
-        parts.append(_features(model, [inputs[i] for i in places.tolist()]))
+        mine = [inputs[i] for i in processes.share(places).tolist()]
+        features = _features(model, mine) if mine else torch.empty(0, model.reads)
+        parts.append(processes.join_shares(features, len(places)))
         done += len(places)
         yield Encoded(done, len(inputs))
     return in_places(parts, batches)
 
 
-def in_batches(inputs: Sequence[Content]) -> list[torch.Tensor]:
+def in_batches(inputs: Sequence[Content], most: int = BATCH) -> list[torch.Tensor]:
     """Places of the rows of each batch, int64: texts of like length together, so that little is spent on padding.
 
     Examples
@@ -71,7 +74,7 @@ def in_batches(inputs: Sequence[Content]) -> list[torch.Tensor]:
     """
     lengths = [0 if isinstance(row, np.ndarray) else text_length(row) for row in inputs]
     order = torch.tensor(lengths, dtype=torch.int64).argsort(stable=True)
-    return list(order.split(BATCH)) if len(order) else []
+    return list(order.split(most)) if len(order) else []
 
 
 def in_places(parts: Sequence[torch.Tensor], batches: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -10,15 +10,18 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
+from dripstone.core import processes
 from dripstone.core.config import TrainConfig
 from dripstone.core.devices import device_of, has_bfloat16
 from dripstone.core.errors import DivergedError
 from dripstone.core.events import Epoch
+from dripstone.core.examples import Inputs
 from dripstone.core.protocols import Change, Model, Prune
 from dripstone.core.seeding import seeded
 from dripstone.core.tensors import RawTensor
@@ -106,8 +109,10 @@ def run_loop(
     learned, watched = _part(rows, config, generator)
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     # How many rows a pruned epoch has is not known yet, and of an odd number one is left over from batches of two.
-    alone = _smallest_batch(len(learned), config.batch_size) == 1 or (prune is not None and config.batch_size == 2)
-    named = _prepare(model, set(names), alone=alone)
+    smallest = _smallest_batch(len(learned), config.batch_size)
+    if prune is not None:
+        smallest = min(smallest, (config.batch_size + 1) // 2)
+    named = _prepare(model, set(names), alone=0 < smallest < 2 * processes.size())
     try:
         kept = Kept(named, parts or {})
         loop = _Loop(model, named, rows, config, generator, None if change else cache, prune, change, kept)
@@ -119,10 +124,11 @@ def run_loop(
             _check(loss, named, epoch)
             yield Epoch(selection, epoch, config.stop.epochs, loss)
             if len(watched):
-                best.see(loop.measure(watched))
+                best.see(processes.by_first(partial(loop.measure, watched), float))
             if best.patience.exhausted or loop.stopwatch.out_of_time():
                 break
         best.restore()
+        processes.copy_first([*named.values(), *model.buffers()])
         return save_state(loop.optimizers, named) if config.step.carry else {}
     finally:
         for parameter, flag in flags:
@@ -179,13 +185,24 @@ class _Loop:
         planned = self.steps + (epochs - epoch + 1) * len(groups)
         total, seen = 0.0, 0.0  # factors of a pruned epoch's rows stand for those that are not there
         seed = int(torch.randint(2**62, (), generator=self.generator))
-        with seeded(seed, self.device):
+        with seeded(seed + processes.rank(), self.device):
             for group in groups:
                 if self.stopwatch.out_of_time():
                     break
                 total += self._step(group, min(planned, self.config.stop.steps or planned))
                 seen += sum(float(self.factors[index].sum()) for index in group)
+        if self.prune is not None:
+            self._join_losses(batches)
         return total / max(seen, 1.0)
+
+    def _join_losses(self, batches: Sequence[torch.Tensor]) -> None:
+        """Give every process the losses that the others have seen in this epoch."""
+        mine = torch.zeros_like(self.losses)
+        for index in map(processes.share, batches):
+            mine[index] = self.losses[index]
+        processes.add_up(mine)
+        for index in batches:
+            self.losses[index] = mine[index]
 
     def _step(self, group: Sequence[torch.Tensor], planned: int) -> float:
         """One step over some batches; returns the sum of their rows' losses."""
@@ -194,9 +211,12 @@ class _Loop:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         for index in group:
-            loss = self._loss(index) * (len(index) / count)
-            loss.backward()
-            total += float(loss.detach())
+            loss = self._loss(index)
+            if loss is not None:
+                loss = loss * (len(index) / count)
+                loss.backward()
+                total += float(loss.detach())
+        total = processes.add_up_gradients(list(self.named.values()), total)
         self.kept.drop_gradients()
         if self.config.step.clip is not None:
             nn.utils.clip_grad_norm_(self.named.values(), self.config.step.clip)
@@ -208,13 +228,21 @@ class _Loop:
         self.stopwatch.step_done()
         return total * count
 
-    def _loss(self, index: torch.Tensor) -> torch.Tensor:
-        logits = self._logits(index, self.change)
-        loss = self._mean_loss(logits, index)
+    def _loss(self, index: torch.Tensor) -> torch.Tensor | None:
+        """This process's share of a batch's loss, those of all add up to it; None where it has none of the rows."""
+        inputs = self._inputs(index)
+        if self.change is not None:
+            inputs = self.change(inputs, self.draw)
+        mine, inputs = processes.share(index), processes.share(inputs)
+        if not len(mine):
+            return None
+        logits = self._logits(mine, inputs)
+        loss = self._mean_loss(logits, mine)
         for row_term in self.row_terms:
-            loss = loss + row_term.loss(logits, index)
+            loss = loss + row_term.loss(logits, mine)
+        loss = loss * (len(mine) / len(index))
         for parameter_term in self.parameter_terms:
-            loss = loss + parameter_term.loss()
+            loss = loss + parameter_term.loss() / min(processes.size(), len(index))
         return loss
 
     def _mean_loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -223,13 +251,13 @@ class _Loop:
             self.losses[index] = losses.detach().to(self.losses)
         return (losses * (self.weights * self.factors)[index].to(losses)).mean()
 
-    def _logits(self, index: torch.Tensor, change: Change | None = None) -> torch.Tensor:
+    def _inputs(self, index: torch.Tensor) -> Sequence[Inputs]:
+        return [] if self.rows.features is not None else [self.rows.inputs[i] for i in index.tolist()]
+
+    def _logits(self, index: torch.Tensor, inputs: Sequence[Inputs]) -> torch.Tensor:
         model: Model = self.model  # type: ignore[assignment]
         if self.rows.features is not None:
             return model.head(self.rows.features[index].to(self.device))
-        inputs = [self.rows.inputs[i] for i in index.tolist()]
-        if change is not None:
-            inputs = change(inputs, self.draw)
         batch = model.collate(inputs)
         with self.cache.replaying(inputs, batch) if self.cache else nullcontext(), self._half_precision():
             features = model.features(batch)
@@ -243,7 +271,9 @@ class _Loop:
         """Mean loss, without the terms against forgetting, of rows that are not learned; in eval mode."""
         with evaluating(self.model), torch.no_grad():
             parts = watched.split(self.config.batch_size)
-            losses = [float(self._mean_loss(self._logits(index), index)) * len(index) for index in parts]
+            losses = [
+                float(self._mean_loss(self._logits(index, self._inputs(index)), index)) * len(index) for index in parts
+            ]
         return sum(losses) / len(watched)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dripstone.core import processes
 from dripstone.core.bits import from_raw, to_raw, view_raw
 from dripstone.core.devices import device_of
 from dripstone.core.errors import StoreError
@@ -214,6 +215,12 @@ def _add(sums: Sums, head: Head, features: torch.Tensor, targets: torch.Tensor, 
     cross = torch.zeros(len(sums.cross), len(head.bias), dtype=torch.float64)
     cross[:, : sums.cross.shape[1]] = sums.cross
     new = Sums(room(len(sums.gram)).copy_(sums.gram), cross)
+    shared = len(features) > CHUNK  # of fewer rows, sums are made faster than sent
+    if shared:
+        features, targets, weights = (processes.share(part) for part in (features, targets, weights))
+        if not processes.is_first():
+            new.gram.zero_()
+            cross.zero_()
     for start in range(0, len(features), CHUNK):
         part = slice(start, start + CHUNK)
         phi = expand(head, features[part])
@@ -225,6 +232,9 @@ def _add(sums: Sums, head: Head, features: torch.Tensor, targets: torch.Tensor, 
         else:
             cross.T.index_add_(0, targets[part], weighted)
         del phi, weighted  # so that the next portion gets their memory
+    if shared:
+        processes.add_up(new.gram)
+        processes.add_up(cross)
     return new
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from dripstone.core import processes
 from dripstone.core.config import Stop
 
 
@@ -39,12 +40,18 @@ class Stopwatch:
         self._steps += 1
 
     def out_of_time(self) -> bool:
-        """Whether any of the three is used up."""
+        """Whether any of the three is used up; where several processes learn together, the first one's clock counts."""
         stop = self._stop
-        return (
-            (stop.steps is not None and self._steps >= stop.steps)
-            or (stop.cpu_seconds is not None and time.process_time() - self._cpu >= stop.cpu_seconds)
-            or (stop.wall_seconds is not None and time.perf_counter() - self._wall >= stop.wall_seconds)
+        if stop.steps is not None and self._steps >= stop.steps:
+            return True
+        timed = stop.cpu_seconds is not None or stop.wall_seconds is not None
+        return timed and processes.by_first(self._has_run_out, bool)
+
+    def _has_run_out(self) -> bool:
+        stop = self._stop
+        cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
+        return (stop.cpu_seconds is not None and cpu >= stop.cpu_seconds) or (
+            stop.wall_seconds is not None and wall >= stop.wall_seconds
         )
 
 

@@ -5,11 +5,24 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
+from dripstone.core import processes
 from dripstone.core.config import Config
 from dripstone.core.examples import Example, Label
-from dripstone.core.records import Evidence, Flips, HarmTest, LogEntry, MetricsPair, Parameters, Update, Verdict, now
+from dripstone.core.records import (
+    Cost,
+    Evidence,
+    Flips,
+    HarmTest,
+    LogEntry,
+    MetricsPair,
+    Parameters,
+    Update,
+    Verdict,
+    now,
+)
 from dripstone.gate.judge import Judgement
 from dripstone.store.ledger import Book
 from dripstone.store.repository import Repository, StoredVersion
@@ -65,6 +78,7 @@ class Outcome:
     judgement: Judgement | None = None
     next_state: TrainingState | None = None
     keep_rows: bool = False
+    cost: Cost = field(default_factory=Cost)
 
     def gained(self) -> bool:
         """Whether a gain was measured on held-out rows, proven or not."""
@@ -83,6 +97,15 @@ def commit(
     RaceLostError
         If the log has moved since the update began; nothing refers to what was written then.
     """
+    outcome.cost = start.meter.read()
+    processes.agree("verdict", f"{outcome.verdict}: {outcome.reason}")
+    write = partial(_commit, repository, config, champion, batch, start, outcome)
+    return processes.by_first(write, Update)
+
+
+def _commit(
+    repository: Repository, config: Config, champion: Champion, batch: Batch, start: Start, outcome: Outcome
+) -> Update:
     number = start.number + 1
     version = outcome.stored.version if outcome.stored else None
     spent = outcome.judgement is not None and outcome.judgement.evidence.alpha_spent > 0
@@ -227,7 +250,7 @@ def _report(
         flips=judgement.flips if judgement else Flips(),
         anchor=start.state.anchor if judgement else None,
         delta_bytes=outcome.stored.delta_bytes if outcome.stored else 0,
-        cost=start.meter.read(),
+        cost=outcome.cost,
         number=number,
         time=now(),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
 
-from dripstone.core import events
+from dripstone.core import events, processes
 from dripstone.core.config import Config
 from dripstone.core.errors import DivergedError
 from dripstone.core.events import Event
@@ -81,6 +81,7 @@ def run_update(
     """
     meter, config = Meter(), _with_horizon(config)
     head = head_of(repository, champion, "the update")
+    processes.agree("live version and settings", f"{head.number} {champion.version} {config}")
     book = repository.read_book(head.book) if head.book else Book()
     state = training_state.load_state(repository, config, champion.version, champion.model)
     retry = head.verdict == "refused" and head.candidate is None
@@ -125,6 +126,7 @@ def _run(
         held_out_file=start.held_out_file,
     )
     leave_out_duplicates(batch, policy, start.state)
+    processes.agree("rows", batch.fingerprint())
     if _has_nothing(batch, start):
         outcome = _nothing_to_learn(batch)
     elif not batch.training() and not champion.task.labels:

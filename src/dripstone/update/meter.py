@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
+
+from dripstone.core import processes
 from dripstone.core.records import Cost
 
 
@@ -36,11 +39,17 @@ class Meter:
             self.gate_cpu += time.process_time() - began
 
     def read(self) -> Cost:
-        """The cost so far; the kernel counts the peak of the resident set in KiB (in bytes on macOS)."""
+        """The cost so far, CPU time of all processes of the update together, memory of the largest.
+
+        The kernel counts the peak of the resident set in KiB (in bytes on macOS).
+        """
         unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        mine = torch.tensor([[time.process_time() - self.cpu, self.gate_cpu, peak]], dtype=torch.float64)
+        spent = processes.join_shares(mine, processes.size())
         return Cost(
             wall_seconds=time.perf_counter() - self.wall,
-            cpu_seconds=time.process_time() - self.cpu,
-            gate_cpu_seconds=self.gate_cpu,
-            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            cpu_seconds=float(spent[:, 0].sum()),
+            gate_cpu_seconds=float(spent[:, 1].sum()),
+            peak_memory_bytes=int(spent[:, 2].max()),
         )

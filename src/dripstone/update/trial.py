@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from dripstone.checkout import checkout
+from dripstone.core import processes
 from dripstone.core.bits import to_raw
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
@@ -34,6 +36,11 @@ LATENCY_ROWS = 64
 
 def store_candidate(attempt: Attempt, candidate: Candidate) -> StoredVersion:
     """Write the candidate as a delta against the champion."""
+    processes.agree("candidate", str(candidate.selection))
+    return processes.by_first(partial(_store, attempt, candidate), StoredVersion)
+
+
+def _store(attempt: Attempt, candidate: Candidate) -> StoredVersion:
     champion = attempt.champion
     model: nn.Module = candidate.model  # type: ignore[assignment]
     parent: nn.Module = champion.model  # type: ignore[assignment]
@@ -109,8 +116,8 @@ def _latencies(attempt: Attempt, model: Model, hearing: Hearing) -> tuple[float,
     if attempt.config.gate.limits.latency_ratio is None or not hearing.rows:
         return None
     inputs = [row.example().content for row in hearing.rows[:LATENCY_ROWS]]
-    old, new = latency_ms([attempt.champion.model, model], inputs)
-    return old, new
+    found = processes.by_first(partial(latency_ms, [attempt.champion.model, model], inputs), tuple[float, ...])
+    return found[0], found[1]
 
 
 def conclude(

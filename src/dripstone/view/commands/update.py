@@ -35,19 +35,23 @@ def command(
 ) -> None:
     """Learn from FILEs (.jsonl, .ndjson, .csv; .parquet, .arrow, .feather with an extra), if that does no harm.
 
-    With --every, files of any length are learned in several updates, each reported when it is committed.
+    With --every, files of any length are learned in several updates, each reported when it is committed. Several
+    processes share the work where torchrun starts them: torchrun --nproc-per-node 2 -m dripstone update FILE...
     """
+    from dripstone.core import processes
     from dripstone.core.config import short_settings
 
     chosen = {**settings, **short_settings(select=select, optimizer=optimizer, curate=curate, gate=gate)}
-    out = Output(format)
-    learner = open_learner(ctx.obj, chosen)
     code = 0
-    for source in (files,) if every is None else learner.portions(files, every):
-        update = follow(learner.update_events(source, dry_run=dry_run), show=format == "human")
-        _warn(out, update)
-        out.data(to_json(update), to_text(update, dry_run=dry_run))
-        code = max(code, exit_code(update, dry_run=dry_run))
+    with processes.joined():
+        out = Output(format if processes.is_first() else "quiet")
+        learner = open_learner(ctx.obj, chosen)
+        for source in (files,) if every is None else learner.portions(files, every):
+            update = follow(learner.update_events(source, dry_run=dry_run), show=out.format == "human")
+            _warn(out, update)
+            out.data(to_json(update), to_text(update, dry_run=dry_run))
+            # The first process speaks for all: torchrun ends the others as soon as one ends with another code than 0.
+            code = max(code, exit_code(update, dry_run=dry_run)) if processes.is_first() else 0
     ctx.exit(code)
 
 
