@@ -1,0 +1,1 @@
+"""What does not get dearer with age, and what several processes save."""

@@ -1,0 +1,99 @@
+"""What does not get dearer with age, and what several processes save.
+
+    python -m bench.scale [--updates 1000] [--rows 60] [--window 20] [--first 20000] [--processes 2] [--quick]
+
+A thousand updates of 60 rows on a stream of 64 features and twelve classes, after a first stage of 20,000 rows and from
+nothing. Compared are the medians of ``--window`` updates from the tenth on and of the last ones. Memory is what the
+process holds after an update (resident set); bytes are those that an update adds to the store's folder.
+
+Then the parts of an update that several processes share, in one and in ``--processes``, wall seconds, the best of three
+rounds; one thread each. The efficiency is the time of one over that of all together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bench.report import header
+from bench.scale.lives import Cost, live
+from bench.scale.work import PARTS
+from dripstone.view.output import table
+
+START = 10
+DEARER = 1.1
+EFFICIENT = 0.85
+
+
+def main() -> None:
+    """Live the lives, share the work, and print both."""
+    options = _parse()
+    torch.set_num_threads(1)
+    print(header("bench.scale"), flush=True)
+    for first in (options.first, 0):
+        with tempfile.TemporaryDirectory() as folder:
+            costs = live(Path(folder) / "project", options.updates, options.rows, first)
+        print(f"after {first:,} rows in a first update" if first else "from nothing")
+        print(_compared(costs, options.window))
+        print(
+            f"{sum(cost.cpu_seconds for cost in costs):.0f} CPU-s altogether; {sum(cost.promoted for cost in costs)} "
+            f"of {len(costs)} promoted; at most {max(cost.pending for cost in costs):,} rows waited\n",
+            flush=True,
+        )
+    print(_shared(options.processes, quick=options.quick))
+
+
+def _compared(costs: Sequence[Cost], window: int) -> str:
+    early, late = costs[START - 1 : START - 1 + window], costs[-window:]
+    rows = []
+    for name, form, measure in (
+        ("CPU-s", "{:.3f}", "cpu_seconds"),
+        ("MB held", "{:.1f}", "held"),
+        ("bytes stored", "{:,.0f}", "stored"),
+    ):
+        one, other = (statistics.median(getattr(cost, measure) for cost in some) for some in (early, late))
+        met = "met" if other / one <= DEARER else "MISSED"
+        rows.append([name, form.format(one), form.format(other), f"{other / one:.2f}", met])
+    return table(["of an update", f"about {START + window // 2}", f"about {len(costs)}", "ratio", "at most 1.1"], rows)
+
+
+def _shared(count: int, *, quick: bool) -> str:
+    rows = []
+    for part in PARTS:
+        alone, together = (_seconds(part, processes, quick=quick) for processes in (1, count))
+        efficiency = alone / (count * together)
+        met = "met" if efficiency >= EFFICIENT else "MISSED"
+        rows.append([part, f"{alone:.2f}", f"{together:.2f}", f"{efficiency:.2f}", met])
+    return table(["shared part", "s, one process", f"s, {count}", "efficiency", "at least 0.85"], rows)
+
+
+def _seconds(part: str, processes: int, *, quick: bool) -> float:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [*launch, "-m", "bench.scale.work", part, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return float(json.loads(done.stdout))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=60)
+    parser.add_argument("--window", type=int, default=20)
+    parser.add_argument("--first", type=int, default=20_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="small work for the processes")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
