@@ -24,8 +24,11 @@ LARGEST_LOSS = 87.0
 """Nats a token, beyond which a probability has no float32, and a perplexity says nothing."""
 
 CHANCE = 1.0
-"""Standard errors by which a candidate may lag on trusted rows where many fresh ones show no loss: chance alone makes
-it lag so far in one of six comparisons, and the champion was chosen by these rows."""
+"""Standard errors by which a candidate may lag on trusted rows where many fresh ones show no loss: the champion was
+chosen by these rows."""
+
+LITTLE = 0.1
+"""Share of the tolerated loss by which it may lag on them then: standard errors of a few hundred rows are wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +177,24 @@ def _no_loss(
     """The reason to promote without proof; None where a loss was measured, or nothing.
 
     Fresh and trusted rows together have to show none; or fresh ones alone, where drift is expected, or where they are
-    many and trusted ones, on which the champion looks better than it is, show none beyond chance.
+    many and trusted ones, on which the champion looks better than it is, show next to none.
     """
     gain, lately = (found.mean(found.gains(metric)) for found in (answers, news))
     if gain is not None and gain >= 0:
         return reasons.no_loss(_flips(answers, metric), len(trusted))
     if lately is None or lately < 0:
         return None
-    enough = news.counting() >= config.minimum and lead(trusted.gains(metric), trusted.weights) >= -CHANCE
+    enough = news.counting() >= config.minimum and _is_next_to_nothing(trusted, config, metric)
     if enough or (drifting and lately > 0):
         return reasons.no_loss(_flips(news, metric), len(trusted), lately=True)
     return None
+
+
+def _is_next_to_nothing(trusted: Answers, config: GateConfig, metric: str) -> bool:
+    """Whether what was lost on trusted rows, if anything, is within chance, and little beside what is tolerated."""
+    gains = trusted.gains(metric)
+    mean = trusted.mean(gains) or 0.0
+    return lead(gains, trusted.weights) >= -CHANCE and mean >= -LITTLE * config.margin
 
 
 def _flips(answers: Answers, metric: str) -> Flips:
