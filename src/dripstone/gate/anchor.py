@@ -12,9 +12,11 @@ of them here, since one row that got better and none that got worse are one alre
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from dripstone.gate.chance import lead
+from dripstone.gate.evidence import relative_weights
 
 STANDARD_ERRORS = 2.0
 
@@ -41,4 +43,12 @@ def is_new_best(gains: np.ndarray, restricted_gain: float | None, weights: np.nd
     """
     if len(gains) == 0 or (restricted_gain is not None and restricted_gain < 0):
         return False
-    return lead(gains, weights) > STANDARD_ERRORS
+    relative = relative_weights(weights)
+    heavy = np.ones(len(gains)) if relative is None else relative
+    if not heavy.sum():
+        return False
+    mean = float(np.average(gains, weights=heavy))
+    deviation = math.sqrt(float(np.average((gains - mean) ** 2, weights=heavy)))
+    # Rows of unlike weight tell less: their number is that of as many equal ones (Kish).
+    rows = float(heavy.sum() ** 2 / (heavy**2).sum())
+    return mean > STANDARD_ERRORS * deviation / math.sqrt(rows)

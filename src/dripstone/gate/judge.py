@@ -13,7 +13,6 @@ from dripstone.core.records import Evidence, Flips, HarmTest, Metrics, MetricsPa
 from dripstone.gate import reasons
 from dripstone.gate.anchor import is_new_best
 from dripstone.gate.answers import Answers, Marks
-from dripstone.gate.chance import lead
 from dripstone.gate.evidence import gain_evidence
 from dripstone.gate.harm import Comparison, find_harm
 from dripstone.gate.limits import calibration_error, count_changes, count_flips, exceeded
@@ -23,12 +22,9 @@ from dripstone.gate.slices import slice_means
 LARGEST_LOSS = 87.0
 """Nats a token, beyond which a probability has no float32, and a perplexity says nothing."""
 
-CHANCE = 1.0
-"""Standard errors by which a candidate may lag on trusted rows where many fresh ones show no loss: the champion was
-chosen by these rows."""
-
 LITTLE = 0.1
-"""Share of the tolerated loss by which it may lag on them then: standard errors of a few hundred rows are wide."""
+"""Share of the tolerated loss by which a candidate may lag on trusted rows where many fresh ones show no loss: the
+champion was chosen by these rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +180,11 @@ def _no_loss(
         return reasons.no_loss(_flips(answers, metric), len(trusted))
     if lately is None or lately < 0:
         return None
-    enough = news.counting() >= config.minimum and _is_next_to_nothing(trusted, config, metric)
+    before = trusted.mean(trusted.gains(metric)) or 0.0
+    enough = news.counting() >= config.minimum and before >= -LITTLE * config.margin
     if enough or (drifting and lately > 0):
         return reasons.no_loss(_flips(news, metric), len(trusted), lately=True)
     return None
-
-
-def _is_next_to_nothing(trusted: Answers, config: GateConfig, metric: str) -> bool:
-    """Whether what was lost on trusted rows, if anything, is within chance, and little beside what is tolerated."""
-    gains = trusted.gains(metric)
-    mean = trusted.mean(gains) or 0.0
-    return lead(gains, trusted.weights) >= -CHANCE and mean >= -LITTLE * config.margin
 
 
 def _flips(answers: Answers, metric: str) -> Flips:
