@@ -67,4 +67,4 @@ def _pass(model: Model, inputs: Sequence[Content], beside: Beside) -> Generator[
                 parts.append(model.features(batch).float().cpu())
             done += len(places)
             yield Encoded(done, len(inputs))
-    return in_places(parts, batches)
+    return in_places(torch.cat(parts), torch.cat(batches)) if batches else torch.empty(0, 0)

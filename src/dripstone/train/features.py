@@ -52,19 +52,18 @@ def encode(model: Model, inputs: Sequence[Content]) -> Generator[Encoded, None, 
     features of 64 of 70 rows
     features of 70 of 70 rows
     """
-    parts = []
+    order = torch.cat([torch.empty(0, dtype=torch.int64), *in_batches(inputs)])
+    mine = processes.share(order)
+    parts = [torch.empty(0, model.reads)]
     done = 0
-    batches = in_batches(inputs, BATCH * processes.size())
-    for places in batches:
-        mine = [inputs[i] for i in processes.share(places).tolist()]
-        features = _features(model, mine) if mine else torch.empty(0, model.reads)
-        parts.append(processes.join_shares(features, len(places)))
+    for places in mine.split(BATCH) if len(mine) else ():
+        parts.append(_features(model, [inputs[i] for i in places.tolist()]))
         done += len(places)
-        yield Encoded(done, len(inputs))
-    return in_places(parts, batches)
+        yield Encoded(min(done * processes.size(), len(inputs)), len(inputs))
+    return in_places(processes.join_shares(torch.cat(parts), len(order)), order)
 
 
-def in_batches(inputs: Sequence[Content], most: int = BATCH) -> list[torch.Tensor]:
+def in_batches(inputs: Sequence[Content]) -> list[torch.Tensor]:
     """Places of the rows of each batch, int64: texts of like length together, so that little is spent on padding.
 
     Examples
@@ -74,17 +73,16 @@ def in_batches(inputs: Sequence[Content], most: int = BATCH) -> list[torch.Tenso
     """
     lengths = [0 if isinstance(row, np.ndarray) else text_length(row) for row in inputs]
     order = torch.tensor(lengths, dtype=torch.int64).argsort(stable=True)
-    return list(order.split(most)) if len(order) else []
+    return list(order.split(BATCH)) if len(order) else []
 
 
-def in_places(parts: Sequence[torch.Tensor], batches: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Features of batches, [rows, features] in the rows' own order; [0, 0] for no rows."""
-    if not parts:
+def in_places(features: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Features of rows that were computed in an order, [rows, features] in the rows' own; [0, 0] for no rows."""
+    if not len(order):
         return torch.empty(0, 0)
-    together = torch.cat(list(parts))
-    features = torch.empty_like(together)
-    features[torch.cat(list(batches))] = together
-    return features
+    placed = torch.empty_like(features)
+    placed[order] = features
+    return placed
 
 
 def features_of(model: Model, inputs: Sequence[Content]) -> torch.Tensor:
