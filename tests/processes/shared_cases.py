@@ -17,7 +17,9 @@ from dripstone.curate.augment import Change
 from dripstone.curate.prune import Prune
 from dripstone.models import decoder, mlp
 from dripstone.models.head import Head, Identity
-from dripstone.train.features import features_of
+from dripstone.train.activation_cache import ActivationCache
+from dripstone.train.cached_features import encode_and_record, features_from
+from dripstone.train.features import features_of, result_of
 from dripstone.train.loop import run_loop
 from dripstone.train.rows import Rows
 from dripstone.train.solve import solve
@@ -75,6 +77,21 @@ def loop(
     return [*model.state_dict().values(), torch.tensor(losses)]
 
 
+def cached(count: int) -> Found:
+    """Features beside the activation cache, then a loop over the last block that starts from it."""
+    model = mlp(inputs=4, hidden=[8, 8, 8], random_features=16)
+    model.fit(points(30))
+    names = [name for name in _moving(model) if name.startswith(("backbone.2", "head"))]
+    cache = ActivationCache(model, names)
+    features = result_of(encode_and_record(model, points(count), cache))
+    model.head.fit(features)
+    model.head.grow(3)
+    rows = Rows(points(count), torch.arange(count) % 3, torch.ones(count))
+    config = settings(retain=Retain(l2=0.1), batch_size=5)
+    losses = [event.loss for event in run_loop(model, names, rows, config, "suffix:1", cache=cache)]
+    return [features, *model.state_dict().values(), torch.tensor(losses), features_from(model, points(count), cache)]
+
+
 def language() -> Found:
     """Windows of unlike length, more in one share than in the other."""
     model = decoder(width=16, depth=2, heads=2, context=16, tokenizer="bytes")
@@ -113,6 +130,8 @@ CASES: dict[str, Callable[[], Found]] = {
     "loop, sgd with a clipped gradient": lambda: loop(
         config=settings(optimizer="sgd", step=msgspec.structs.replace(FAST.step, clip=0.1, accumulate=2))
     ),
+    "cache": lambda: cached(40),
+    "cache, one row": lambda: cached(1),
     "language model": language,
 }
 

@@ -19,6 +19,7 @@ import torch
 
 from dripstone.core import errors
 from dripstone.core.errors import DripstoneError, ProcessError, UsageError
+from dripstone.core.examples import Content, content_id
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Sequence[Any] | torch.Tensor)
@@ -121,17 +122,43 @@ def join_shares(mine: torch.Tensor, count: int) -> torch.Tensor:
     count : int
         Rows of all shares.
     """
+    return join_owned(mine, torch.arange(count) % _size)
+
+
+def owners(inputs: Sequence[Content]) -> torch.Tensor:
+    """[rows] int64: which process a row belongs to whatever its place, so that what one has made of it can stay there.
+
+    Examples
+    --------
+    >>> owners(["a", "b"])
+    tensor([0, 0])
+    """
+    if _size == 1:
+        return torch.zeros(len(inputs), dtype=torch.int64)
+    return torch.tensor([int(content_id(row)[:8], 16) % _size for row in inputs], dtype=torch.int64)
+
+
+def own(inputs: Sequence[Content]) -> list[Content]:
+    """The rows that belong to this process."""
+    return [row for row, owner in zip(inputs, owners(inputs).tolist(), strict=True) if owner == _rank]
+
+
+def join_owned(mine: torch.Tensor, owners: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes, bit for bit, each where its owner stands in ``owners``; else as `join_shares`."""
     if _size == 1:
         return mine
     import torch.distributed as dist
 
-    longest = -(-count // _size)
-    padded = mine.new_zeros(longest, *mine.shape[1:])
+    counts = owners.bincount(minlength=_size).tolist()
+    padded = mine.new_zeros(max(counts), *mine.shape[1:])
     padded[: len(mine)] = mine
     parts = [torch.empty_like(padded) for _ in range(_size)]
     with _watched():
         dist.all_gather(parts, padded)
-    return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+    joined = mine.new_empty(len(owners), *mine.shape[1:])
+    for owner, (part, count) in enumerate(zip(parts, counts, strict=True)):
+        joined[owners == owner] = part[:count]
+    return joined
 
 
 def add_up(tensor: torch.Tensor) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from dripstone.core import processes
 from dripstone.core.events import Encoded
 from dripstone.core.examples import Content
 from dripstone.core.protocols import Model
@@ -55,16 +56,23 @@ def features_from(model: Model, inputs: Sequence[Content], cache: ActivationCach
 
 
 def _pass(model: Model, inputs: Sequence[Content], beside: Beside) -> Generator[Encoded, None, torch.Tensor]:
-    """The features of all rows, each batch computed beside the cache."""
-    batches = in_batches(inputs)
+    """The features of all rows, each batch computed beside the cache.
+
+    Of several processes each computes the rows that belong to it, and its cache keeps these.
+    """
+    own = processes.own(inputs)
+    batches = in_batches(own)
     parts: list[torch.Tensor] = []
     done = 0
     with evaluating(model), torch.no_grad():
         for places in batches:
-            rows = [inputs[i] for i in places.tolist()]
+            rows = [own[i] for i in places.tolist()]
             batch = model.collate(rows)
             with beside(rows, batch):
                 parts.append(model.features(batch).float().cpu())
             done += len(places)
-            yield Encoded(done, len(inputs))
-    return in_places(torch.cat(parts), torch.cat(batches)) if batches else torch.empty(0, 0)
+            yield Encoded(min(done * processes.size(), len(inputs)), len(inputs))
+    if not inputs:
+        return torch.empty(0, 0)
+    features = in_places(torch.cat(parts), torch.cat(batches)) if own else torch.empty(0, model.reads)
+    return processes.join_owned(features, processes.owners(inputs))

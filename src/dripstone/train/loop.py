@@ -112,7 +112,9 @@ def run_loop(
     smallest = _smallest_batch(len(learned), config.batch_size)
     if prune is not None:
         smallest = min(smallest, (config.batch_size + 1) // 2)
-    named = _prepare(model, set(names), alone=0 < smallest < 2 * processes.size())
+    named = _prepare(
+        model, set(names), alone=0 < smallest < 2 * processes.size() or (processes.size() > 1 and cache is not None)
+    )
     try:
         kept = Kept(named, parts or {})
         loop = _Loop(model, named, rows, config, generator, None if change else cache, prune, change, kept)
@@ -160,11 +162,15 @@ class _Loop:
     stopwatch: Stopwatch = field(init=False)
     device: torch.device = field(init=False)
     halves: bool = field(init=False)
+    settled: bool = field(init=False)
     steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.device = device_of(self.model)
         self.halves = has_bfloat16(self.device)
+        cached = torch.tensor([self.cache is not None and self.cache.reason is None], dtype=torch.int64)
+        processes.add_up(cached)
+        self.settled = processes.size() > 1 and int(cached) == processes.size()
         self.optimizers = make_optimizers(self.named, self.config)
         self.row_terms, self.parameter_terms = make_terms(self.model, self.named, self.rows, self.config.retain)
         self.weights = self.rows.relative_weights()
@@ -198,8 +204,9 @@ class _Loop:
     def _join_losses(self, batches: Sequence[torch.Tensor]) -> None:
         """Give every process the losses that the others have seen in this epoch."""
         mine = torch.zeros_like(self.losses)
-        for index in map(processes.share, batches):
-            mine[index] = self.losses[index]
+        for index in batches:
+            own = index[self._owners(index) == processes.rank()]
+            mine[own] = self.losses[own]
         processes.add_up(mine)
         for index in batches:
             self.losses[index] = mine[index]
@@ -233,17 +240,25 @@ class _Loop:
         inputs = self._inputs(index)
         if self.change is not None:
             inputs = self.change(inputs, self.draw)
-        mine, inputs = processes.share(index), processes.share(inputs)
-        if not len(mine):
+        owners = self._owners(index)
+        places = torch.nonzero(owners == processes.rank()).flatten()
+        if not len(places):
             return None
+        mine, inputs = index[places], [inputs[place] for place in places.tolist()] if inputs else inputs
         logits = self._logits(mine, inputs)
         loss = self._mean_loss(logits, mine)
         for row_term in self.row_terms:
             loss = loss + row_term.loss(logits, mine)
         loss = loss * (len(mine) / len(index))
         for parameter_term in self.parameter_terms:
-            loss = loss + parameter_term.loss() / min(processes.size(), len(index))
+            loss = loss + parameter_term.loss() / len(owners.unique())
         return loss
+
+    def _owners(self, index: torch.Tensor) -> torch.Tensor:
+        """Which process learns each row of a batch: all have as many, unless a cache knows rows of its own."""
+        if self.settled:
+            return processes.owners([self.rows.inputs[i] for i in index.tolist()])
+        return torch.arange(len(index)) % processes.size()
 
     def _mean_loss(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         losses = self.rows.losses(logits, self.rows.targets[index])

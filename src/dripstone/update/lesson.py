@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
+from dripstone.core import processes
 from dripstone.core.config import Config
 from dripstone.core.events import Event
 from dripstone.core.examples import Content, Example
@@ -113,7 +114,7 @@ def encode_batch(
     cache = ActivationCache(starter, trains) if trains else None
     features = None
     if cache is not None and cache.reason is None and not whole:
-        yield from cache.fill(inputs)
+        yield from cache.fill(processes.own(inputs))
     else:
         features = yield from encode(starter, inputs) if cache is None else encode_and_record(starter, inputs, cache)
     encoding = Encoding(starter, inputs, features, cache)  # type: ignore[arg-type]
