@@ -3,8 +3,9 @@
     python -m bench.scale [--updates 1000] [--rows 60] [--window 20] [--first 20000] [--processes 2] [--quick]
 
 A thousand updates of 60 rows on a stream of 64 features and twelve classes, after a first stage of 20,000 rows and from
-nothing. Compared are the medians of ``--window`` updates from the tenth on and of the last ones. Memory is what the
-process holds after an update (resident set); bytes are those that an update adds to the store's folder.
+nothing. Compared are the medians over those of ``--window`` updates from the tenth on and of the last ones that were
+promoted, since an update that is not costs two thirds. Memory is what the process holds after an update (resident set);
+bytes are those that an update adds to the store's folder.
 
 Then the parts of an update that several processes share, in one and in ``--processes``, wall seconds, the best of three
 rounds; one thread each. The efficiency is the time of one over that of all together.
@@ -52,17 +53,21 @@ def main() -> None:
 
 
 def _compared(costs: Sequence[Cost], window: int) -> str:
-    early, late = costs[START - 1 : START - 1 + window], costs[-window:]
+    windows = costs[START - 1 : START - 1 + window], costs[-window:]
     rows = []
-    for name, form, measure in (
-        ("CPU-s", "{:.3f}", "cpu_seconds"),
-        ("MB held", "{:.1f}", "held"),
-        ("bytes stored", "{:,.0f}", "stored"),
+    for name, form, measure, promoted in (
+        ("CPU-s", "{:.3f}", "cpu_seconds", True),
+        ("CPU-s, promoted or not", "{:.3f}", "cpu_seconds", False),
+        ("MB held", "{:.1f}", "held", False),
+        ("bytes stored", "{:,.0f}", "stored", True),
     ):
-        one, other = (statistics.median(getattr(cost, measure) for cost in some) for some in (early, late))
+        chosen = ([cost for cost in some if cost.promoted or not promoted] for some in windows)
+        one, other = (statistics.median(getattr(cost, measure) for cost in some) for some in chosen)
         met = "met" if other / one <= DEARER else "MISSED"
         rows.append([name, form.format(one), form.format(other), f"{other / one:.2f}", met])
-    return table(["of an update", f"about {START + window // 2}", f"about {len(costs)}", "ratio", "at most 1.1"], rows)
+    return table(
+        ["of a promoted update", f"about {START + window // 2}", f"about {len(costs)}", "ratio", "at most 1.1"], rows
+    )
 
 
 def _shared(count: int, *, quick: bool) -> str:

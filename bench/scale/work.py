@@ -9,13 +9,17 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from bench.clinc import packaged_encoder
 from dripstone.core import processes
 from dripstone.core.config import Stop, TrainConfig
-from dripstone.models import decoder, mlp
+from dripstone.models import decoder, mlp, text_classifier
+from dripstone.models.classifier import Classifier
 from dripstone.train.closed_form import fit_head
 from dripstone.train.features import features_of
 from dripstone.train.loop import run_loop
@@ -25,12 +29,24 @@ from dripstone.train.statistics import add_rows, no_rows
 Prepared = Callable[[], object]
 
 
-def closed_form(quick: bool) -> Prepared:
-    """Features of new rows, sums over them, and the output layer."""
-    rows, columns = (1500, 256) if quick else (16_000, 3000)
+def points(rows: int, columns: int, quick: bool) -> Prepared:
+    """Features of new rows, which cost little here, sums over them, and the output layer."""
+    rows, columns = (1500, 256) if quick else (rows, columns)
     model = mlp(64, hidden=[512, 512], random_features=columns)
     inputs = list(np.random.default_rng(0).normal(size=(rows, 64)).astype("f4"))
-    targets, weights = torch.arange(rows) % 20, torch.ones(rows)
+    return _closed_form(model, inputs)
+
+
+def texts(quick: bool) -> Prepared:
+    """The same of texts, whose features a sentence encoder of 22 million parameters makes."""
+    draw = np.random.default_rng(0)
+    words = ["".join(map(chr, draw.integers(97, 122, size=5))) for _ in range(500)]
+    inputs = [" ".join(draw.choice(words, size=8)) for _ in range(40 if quick else 600)]
+    return _closed_form(text_classifier(encoder=packaged_encoder()), inputs)
+
+
+def _closed_form(model: Classifier, inputs: list[Any]) -> Prepared:
+    targets, weights = torch.arange(len(inputs)) % 20, torch.ones(len(inputs))
     model.fit(inputs)
     model.head.fit(features_of(model, inputs[:500]))
     model.head.grow(20)
@@ -74,7 +90,13 @@ def _steps(model: torch.nn.Module, rows: Rows, config: TrainConfig) -> Prepared:
     return work
 
 
-PARTS = {"closed form": closed_form, "loop, decoder": loop_of_a_decoder, "loop, perceptron": loop_of_a_perceptron}
+PARTS: dict[str, Callable[[bool], Prepared]] = {
+    "closed form, 600 texts": texts,
+    "closed form, 16,000 rows": partial(points, 16_000, 3000),
+    "closed form, 64,000 rows": partial(points, 64_000, 3000),
+    "loop, decoder": loop_of_a_decoder,
+    "loop, perceptron": loop_of_a_perceptron,
+}
 
 
 def main() -> None:
