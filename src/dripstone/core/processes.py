@@ -189,22 +189,14 @@ def add_up_gradients(parameters: Sequence[torch.nn.Parameter], loss: float) -> f
     """
     if _size == 1:
         return loss
-    device = parameters[0].device
-    flags = torch.tensor([loss, *(parameter.grad is not None for parameter in parameters)], device=device)
-    parts = [parameter if parameter.grad is None else parameter.grad for parameter in parameters]
-    empty = [parameter.grad is None for parameter in parameters]
-    flat = torch.cat([flags, *(part.detach().flatten().float() for part in parts)])
-    start = len(flags)
-    for part, none in zip(parts, empty, strict=True):
-        if none:
-            flat[start : start + part.numel()] = 0
-        start += part.numel()
+    flags = [loss, *(float(parameter.grad is not None) for parameter in parameters)]
+    parts = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+    flat = torch.cat([parts[0].new_tensor(flags, dtype=torch.float32), *(part.flatten().float() for part in parts)])
     add_up(flat)
-    start = len(flags)
-    for parameter, found in zip(parameters, flat[1 : len(flags)].tolist(), strict=True):
-        if found:
-            parameter.grad = flat[start : start + parameter.numel()].view_as(parameter).to(parameter.dtype)
-        start += parameter.numel()
+    sums = flat[len(flags) :].split([parameter.numel() for parameter in parameters])
+    for parameter, some, gradient in zip(parameters, flat[1 : len(flags)].tolist(), sums, strict=True):
+        if some:
+            parameter.grad = gradient.view_as(parameter).to(parameter.dtype)
     return float(flat[0])
 
 

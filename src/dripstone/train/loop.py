@@ -244,8 +244,8 @@ class _Loop:
         places = torch.nonzero(owners == processes.rank()).flatten()
         if not len(places):
             return None
-        mine, inputs = index[places], [inputs[place] for place in places.tolist()] if inputs else inputs
-        logits = self._logits(mine, inputs)
+        mine = index[places]
+        logits = self._logits(mine, [inputs[place] for place in places.tolist()] if inputs else [])
         loss = self._mean_loss(logits, mine)
         for row_term in self.row_terms:
             loss = loss + row_term.loss(logits, mine)
