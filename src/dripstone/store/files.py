@@ -170,9 +170,8 @@ def sweep(folder: Path, older_than_seconds: float) -> int:
     """
     swept = 0
     for parent, _, names in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if name.startswith(TEMP_PREFIX) and older_than(path, older_than_seconds):
+        for path in [Path(parent, name) for name in names if name.startswith(TEMP_PREFIX)]:
+            if older_than(path, older_than_seconds):
                 remove(path)
                 swept += 1
     return swept

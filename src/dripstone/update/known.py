@@ -24,10 +24,12 @@ def content_hash(row: PageRow | Example) -> int:
 
 
 def merge_known(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Both together; where an id is in both, the new content counts."""
-    kept = old[~np.isin(old[:, 0], new[:, 0])]
-    both = np.concatenate([kept, new])
-    return both[np.argsort(both[:, 0], kind="stable")]
+    """Both together, each sorted by the ids' hashes; where an id is in both, the new content counts."""
+    places = np.searchsorted(old[:, 0], new[:, 0])
+    inside = places < len(old)
+    again = places[inside][old[places[inside], 0] == new[inside, 0]]
+    kept = np.delete(old, again, axis=0) if len(again) else old
+    return np.insert(kept, np.searchsorted(kept[:, 0], new[:, 0]), new, axis=0)
 
 
 def _short_hash(text: str) -> int:
