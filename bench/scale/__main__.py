@@ -46,7 +46,8 @@ def main() -> None:
         print(_compared(costs, options.window))
         print(
             f"{sum(cost.cpu_seconds for cost in costs):.0f} CPU-s altogether; {sum(cost.promoted for cost in costs)} "
-            f"of {len(costs)} promoted; at most {max(cost.pending for cost in costs):,} rows waited\n",
+            f"of {len(costs)} promoted; at most {max(cost.pending for cost in costs):,} rows waited\n"
+            f"CPU-s of a promoted one, by tenths of the life: {_by_tenths(costs)}\n",
             flush=True,
         )
     print(_shared(options.processes, quick=options.quick))
@@ -68,6 +69,13 @@ def _compared(costs: Sequence[Cost], window: int) -> str:
     return table(
         ["of a promoted update", f"about {START + window // 2}", f"about {len(costs)}", "ratio", "at most 1.1"], rows
     )
+
+
+def _by_tenths(costs: Sequence[Cost]) -> str:
+    each = max(1, len(costs) // 10)
+    parts = [costs[start : start + each] for start in range(0, len(costs), each)]
+    spent = [[cost.cpu_seconds for cost in part if cost.promoted] for part in parts]
+    return " ".join(f"{statistics.median(some):.3f}" if some else "-" for some in spent)
 
 
 def _shared(count: int, *, quick: bool) -> str:
