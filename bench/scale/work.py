@@ -69,7 +69,7 @@ def loop_of_a_decoder(quick: bool) -> Prepared:
 
 
 def loop_of_a_perceptron(quick: bool) -> Prepared:
-    """Steps of less than a millisecond: 32 rows through two layers of 256."""
+    """Steps of two milliseconds: 32 rows through two layers of 256."""
     rows = 320 if quick else 9600
     model = mlp(64, hidden=[256, 256], random_features=64)
     inputs = list(np.random.default_rng(0).normal(size=(rows, 64)).astype("f4"))
