@@ -12,6 +12,7 @@ CLASSES = [
     (errors.ModelError, "model", 2),
     (errors.StoreError, "store", 2),
     (errors.RaceLostError, "store.race", 3),
+    (errors.ProcessError, "process.lost", 3),
     (errors.DivergedError, "train.diverged", 1),
 ]
 
