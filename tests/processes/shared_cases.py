@@ -155,6 +155,7 @@ def by_first() -> list[str]:
         raise error
 
     said = [str(processes.by_first(lambda: [processes.rank(), 41], list[int]))]
+    said.append(str(processes.by_first(lambda: float("inf"), float)))
     for error in (DataError("no rows", remedy="send some", kind="data.empty"), KeyError("bug")):
         try:
             processes.by_first(lambda error=error: fail(error), int)

@@ -48,9 +48,9 @@ def test_shares_are_of_unequal_rows_and_complete(shared):
 
 def test_the_first_one_tells_the_others_results_and_errors(shared):
     ours = "DataError data.empty: no rows; send some"
-    assert shared[0]["by_first"] == ["[0, 41]", ours, "KeyError('bug')"]
+    assert shared[0]["by_first"] == ["[0, 41]", "inf", ours, "KeyError('bug')"]
     theirs = "ProcessError process.lost: the first process failed: KeyError('bug'); see its own words"
-    assert shared[1]["by_first"] == shared[2]["by_first"] == ["[0, 41]", ours, theirs]
+    assert shared[1]["by_first"] == shared[2]["by_first"] == ["[0, 41]", "inf", ours, theirs]
 
 
 def test_all_notice_that_they_disagree(shared):

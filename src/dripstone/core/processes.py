@@ -35,9 +35,9 @@ _rank, _size = 0, 1
 
 
 class _Told(msgspec.Struct):
-    """What the first process tells the others: a result as JSON, or an error."""
+    """What the first process tells the others: a result as msgpack, which has infinity, or an error."""
 
-    result: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw = msgspec.Raw(b"\xc0")
     error: str = ""
     message: str = ""
     remedy: str = ""
@@ -228,7 +228,7 @@ def by_first(work: Callable[[], T], kind: type[T]) -> T:
     work : callable
         Called in the first process alone, the others wait.
     kind : type
-        Of the result; one that msgspec can write as JSON.
+        Of the result; one that msgspec can write.
     """
     if _size == 1:
         return work()
@@ -242,12 +242,12 @@ def by_first(work: Callable[[], T], kind: type[T]) -> T:
     except BaseException as error:
         _tell(_Told(error="ProcessError", message=f"the first process failed: {error!r}", remedy="see its own words"))
         raise
-    _tell(_Told(msgspec.Raw(msgspec.json.encode(result))))
+    _tell(_Told(msgspec.Raw(msgspec.msgpack.encode(result))))
     return result
 
 
 def _tell(told: _Told) -> None:
-    data = torch.frombuffer(bytearray(msgspec.json.encode(told)), dtype=torch.uint8)
+    data = torch.frombuffer(bytearray(msgspec.msgpack.encode(told)), dtype=torch.uint8)
     copy_first([torch.tensor([len(data)])])
     copy_first([data])
 
@@ -257,9 +257,9 @@ def _listen(kind: type[T]) -> T:
     copy_first([length])
     data = torch.empty(int(length), dtype=torch.uint8)
     copy_first([data])
-    told = msgspec.json.decode(data.numpy().tobytes(), type=_Told)
+    told = msgspec.msgpack.decode(data.numpy().tobytes(), type=_Told)
     if not told.error:
-        return msgspec.json.decode(told.result, type=kind)
+        return msgspec.msgpack.decode(told.result, type=kind)
     raise getattr(errors, told.error)(told.message, remedy=told.remedy, kind=told.kind)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -163,7 +163,7 @@ class QuarantineGroup(msgspec.Struct, frozen=True, omit_defaults=True):
     Examples
     --------
     >>> group = QuarantineGroup.of("ab" * 32, 4, "no sense", {1: "x", 5: "y"})
-    >>> group.indices, group.may_hold({"y", "z"}), group.may_hold({"z"})
+    >>> group.indices, group.may_hold({short_hash("y")}), group.may_hold({short_hash("z")})
     ([1, 5], True, False)
     """
 
@@ -176,14 +176,14 @@ class QuarantineGroup(msgspec.Struct, frozen=True, omit_defaults=True):
     @classmethod
     def of(cls, page: str, number: int, reason: str, ids: Mapping[int, str]) -> QuarantineGroup:
         """The group of some rows, given by index with their ids."""
-        return cls(page, number, reason, list(ids), b"".join(_mark(row_id) for row_id in ids.values()))
+        return cls(page, number, reason, list(ids), b"".join(map(short_hash, ids.values())))
 
-    def may_hold(self, ids: Iterable[str]) -> bool:
-        """Whether a row of one of these ids may be in it; only its page says for sure."""
+    def may_hold(self, marks: Set[bytes]) -> bool:
+        """Whether a row of one of these ids, given by their hashes, may be in it; only its page says for sure."""
         if len(self.marks) != _MARK_BYTES * len(self.indices):
             return True
         known = {self.marks[at : at + _MARK_BYTES] for at in range(0, len(self.marks), _MARK_BYTES)}
-        return not known.isdisjoint(map(_mark, ids))
+        return not known.isdisjoint(marks)
 
     def without(self, places: Container[tuple[str, int]]) -> QuarantineGroup:
         """The group less the rows at some places, which are pages with indices."""
@@ -192,8 +192,9 @@ class QuarantineGroup(msgspec.Struct, frozen=True, omit_defaults=True):
         return QuarantineGroup(self.page, self.number, self.reason, [self.indices[at] for at in stay], marks)
 
 
-def _mark(row_id: str) -> bytes:
-    return hashlib.sha256(row_id.encode("utf-8", "surrogatepass")).digest()[:_MARK_BYTES]
+def short_hash(text: str) -> bytes:
+    """8 bytes by which an id is known again."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:_MARK_BYTES]
 
 
 class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 import numpy as np
 
 from dripstone.core.examples import Example, content_id
-from dripstone.store.ledger import Array, PageRow
+from dripstone.store.ledger import Array, PageRow, short_hash
 
 
 def known_rows(rows: Iterable[PageRow | Example]) -> np.ndarray:
@@ -33,7 +32,7 @@ def merge_known(old: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def _short_hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big", signed=True)
+    return int.from_bytes(short_hash(text), "big", signed=True)
 
 
 def learned_content(known: np.ndarray, row_id: str) -> int | None:

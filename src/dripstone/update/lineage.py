@@ -8,7 +8,7 @@ import msgspec
 
 from dripstone.core.errors import StoreError
 from dripstone.core.records import Certificate, LogEntry, Look
-from dripstone.store.ledger import Book, PageRow
+from dripstone.store.ledger import Book, PageRow, short_hash
 from dripstone.store.repository import Repository
 
 Place = tuple[str, int]
@@ -141,6 +141,7 @@ def look_of(repository: Repository, version: str) -> Look | None:
 
 def quarantined_places(repository: Repository, book: Book, ids: Collection[str]) -> set[Place]:
     """Where quarantined rows of these ids stand."""
-    groups = [group for group in book.quarantined if ids and group.may_hold(ids)]
+    marks = {short_hash(row_id) for row_id in ids}
+    groups = [group for group in book.quarantined if ids and group.may_hold(marks)]
     places = [(group.page, index) for group in groups for index in group.indices]
     return {place for place, row in zip(places, read_rows(repository, places), strict=True) if row.id in ids}
