@@ -60,6 +60,25 @@ def test_all_notice_that_they_disagree(shared):
         )
 
 
+OPTIMISING = """
+import weakref, torch, torch.distributed
+from dripstone.core import processes
+
+with processes.joined():
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.sum().backward()
+    processes.add_up_gradients([weight], 0.0)
+    torch.optim.AdamW([weight]).step()
+    group = weakref.ref(torch.distributed.group.WORLD)
+print("gone" if group() is None else "there")
+"""
+"""What keeps the group keeps its threads, which abort a process that ends before they do, once in some hundred times."""
+
+
+def test_nothing_keeps_the_group_when_it_has_ended():
+    assert finish(start([["-c", OPTIMISING]] * 2)) == [(0, "gone\n", "")] * 2
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A project with a first version, and rows for the next update; copied by whoever uses it."""

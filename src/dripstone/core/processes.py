@@ -83,6 +83,10 @@ def joined() -> Iterator[None]:
         return
     import torch.distributed as dist
 
+    # Its functions keep the group that they find at their import, the first optimiser's at the latest: it would outlive
+    # its end, and threads that outlive the interpreter abort the process.
+    import torch.distributed.nn
+
     backend = "gloo"
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
