@@ -5,10 +5,11 @@
     python -m bench.lm --data FOLDER --model smollm2
 
 FOLDER holds lm_tinyshakespeare, lm_bible_kjv and lm_python_docs. Every method begins with the model that has learned
-the first domain, goes through what is new twice, and remembers as many old documents as a stage has. Dripstone's
-updates are whole ones: screening, gate (one document in ten held out and not learned, at most 200 trusted ones) and
-store are in their CPU-s. What the others keep of a stage is its weights, of LoRA its adapters. One thread. LoRA needs
-``pip install --no-deps peft accelerate psutil``, --plot needs matplotlib. --json keeps what was lived before.
+the first domain, remembers as many old documents as a stage has, and makes as many steps as two passes over both. A
+seed has documents of its own. Dripstone's updates are whole ones: screening, gate (one document in ten held out and not
+learned, at most 200 trusted ones) and store are in their CPU-s. What the others keep of a stage is its weights, of LoRA
+its adapters. One thread. LoRA needs ``pip install --no-deps peft accelerate psutil``, --plot needs matplotlib. --json
+keeps what was lived before.
 
 The second form adapts SmolLM2-135M to some pages of the documentation; see ``bench/lm/smollm2.py``.
 """
@@ -74,7 +75,7 @@ def _live(lives: list[Life], data: Path):  # type: ignore[no-untyped-def]
     """The lives of one seed, which share their first stage."""
     if not lives:
         return
-    domains = read_domains(data, lives[0].shape.characters)
+    domains = read_domains(data, lives[0].shape.characters, lives[0].seed)
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "project"
         learner, seconds = ours.begin(project, lives[0].shape, lives[0].seed, domains[0])

@@ -23,24 +23,24 @@ class Domain:
     measured: list[str]
 
 
-def read_domains(data: Path, characters: int) -> list[Domain]:
-    """So many characters to learn of each domain, evenly spaced over it."""
+def read_domains(data: Path, characters: int, seed: int = 0) -> list[Domain]:
+    """So many characters to learn of each domain, evenly spaced over it; other documents by another seed."""
     texts = {
         "shakespeare": [(data / "lm_tinyshakespeare" / "input.txt").read_text()],
         "bible": [_unpacked(data / "lm_bible_kjv" / "bible_kjv.txt.gz")],
         "python docs": [_unpacked(path) for path in sorted((data / "lm_python_docs").glob("*.txt.gz"))],
     }
-    return [_domain(name, texts[name], characters) for name in ORDER]
+    return [_domain(name, texts[name], characters, seed) for name in ORDER]
 
 
 def _unpacked(path: Path) -> str:
     return gzip.decompress(path.read_bytes()).decode()
 
 
-def _domain(name: str, texts: list[str], characters: int) -> Domain:
+def _domain(name: str, texts: list[str], characters: int, seed: int) -> Domain:
     documents = [document for text in texts for document in _documents(text)]
     wanted = min(len(documents), characters * HELD // (HELD - 1) * len(documents) // sum(map(len, documents)))
-    chosen = [documents[i * len(documents) // wanted] for i in range(wanted)]
+    chosen = [documents[(i * len(documents) // wanted + seed) % len(documents)] for i in range(wanted)]
     return Domain(name, [text for i, text in enumerate(chosen) if i % HELD], chosen[::HELD])
 
 

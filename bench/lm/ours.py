@@ -19,6 +19,7 @@ from bench.lm.life import (
     parameters_of,
     perplexities,
 )
+from bench.lm.plain import remembered, steps_of
 from dripstone.learner import Learner
 from dripstone.models import decoder
 from dripstone.models.language_model import LanguageModel
@@ -60,11 +61,11 @@ def live(life: Life, begun: Path, domains: list[Domain], first_seconds: float) -
     try:
         replay = str(int(REPLAY * len(domains[0].learned)))
         chosen = {key: value.replace("REPLAY", replay) for key, value in METHODS[life.method].items()}
-        chosen |= {"train.stop.epochs": str(PASSES)}
         learner = Learner.open(folder, chosen)
         matrix, seconds, kept, verdicts = [perplexities(_model(learner), domains)], [first_seconds], [], ["promoted"]
         kept.append(_bytes(learner))
-        for domain in domains[1:]:
+        for stage, domain in enumerate(domains[1:], start=1):
+            learner = Learner.open(folder, chosen | _as_long(_model(learner), domains[: stage + 1], life.seed))
             began = time.process_time()
             update = learner.update(_rows(domain))
             seconds.append(time.process_time() - began)
@@ -74,6 +75,13 @@ def live(life: Life, begun: Path, domains: list[Domain], first_seconds: float) -
         return Lived(life, matrix, seconds, kept, verdicts, parameters_of(_model(learner)))
     finally:
         shutil.rmtree(folder)
+
+
+def _as_long(model: LanguageModel, domains: list[Domain], seed: int) -> dict[str, str]:
+    """As many steps as others make of the stage: what is held out for the gate is not learned, but costs no step."""
+    texts = [*domains[-1].learned, *remembered(domains[:-1], seed)]
+    windows, _ = model.windows([texts])[0]
+    return {"train.stop.epochs": str(2 * PASSES), "train.stop.steps": str(steps_of(windows, PASSES))}
 
 
 def _rows(domain: Domain) -> list[dict[str, str]]:

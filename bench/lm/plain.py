@@ -42,7 +42,7 @@ def live(life: Life, begun: LanguageModel, domains: list[Domain], first_seconds:
     model = copy.deepcopy(begun)
     matrix, seconds, kept = [perplexities(model, domains)], [first_seconds], [4 * parameters_of(model)]
     for stage, domain in enumerate(domains[1:], start=1):
-        memory = _remembered(domains[:stage], life.seed)
+        memory = remembered(domains[:stage], life.seed)
         began = time.process_time()
         if life.method == "retrained at every stage":
             model = _from_nothing(begun, life.seed)
@@ -73,7 +73,7 @@ def train(model: LanguageModel, texts: Sequence[str], passes: int, rate: float, 
     order = torch.Generator().manual_seed(seed)
     moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(moving, lr=rate, weight_decay=0.01)
-    steps = passes * -(-len(windows) // BATCH)
+    steps = steps_of(windows, passes)
     warm = max(1, steps // 10)
     rising = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warm, total_iters=warm)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warm))
@@ -88,6 +88,11 @@ def train(model: LanguageModel, texts: Sequence[str], passes: int, rate: float, 
             optimizer.step()
             schedule.step()
     model.eval()
+
+
+def steps_of(windows: Sequence[object], passes: int) -> int:
+    """So many steps are so many passes."""
+    return passes * -(-len(windows) // BATCH)
 
 
 def _train_lora(model: LanguageModel, texts: Sequence[str], rate: float, seed: int) -> int:
@@ -113,6 +118,7 @@ def _from_nothing(begun: LanguageModel, seed: int) -> LanguageModel:
     return model
 
 
-def _remembered(before: Sequence[Domain], seed: int) -> list[str]:
+def remembered(before: Sequence[Domain], seed: int) -> list[str]:
+    """Documents of earlier stages, as many as others replay."""
     texts = [text for domain in before for text in domain.learned]
     return random.Random(seed).sample(texts, int(REPLAY * len(before[0].learned)))

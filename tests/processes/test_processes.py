@@ -72,7 +72,7 @@ with processes.joined():
     group = weakref.ref(torch.distributed.group.WORLD)
 print("gone" if group() is None else "there")
 """
-"""What keeps the group keeps its threads, which abort a process that ends before they do, once in some hundred times."""
+"""What keeps the group keeps its threads, which may abort a process that ends before they do."""
 
 
 def test_nothing_keeps_the_group_when_it_has_ended():
