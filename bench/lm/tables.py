@@ -57,9 +57,9 @@ def goals(lived: Sequence[Lived]) -> list[str]:
     share = np.mean([_seconds(mine) / _seconds(whole) for mine, whole in zip(ours, again, strict=True)])
     worst = float(np.mean([rise(one) for one in ours]))
     return [
-        _goal("first domains, times what they were", worst, 1.02),
-        _goal("newest domain, times that of full with replay", float(newest), 1.05),
-        _goal("CPU-s of the updates, times those of retraining", float(share), 1 / 3),
+        goal("first domains, times what they were", worst, 1.02),
+        goal("newest domain, times that of full with replay", float(newest), 1.05),
+        goal("CPU-s of the updates, times those of retraining", float(share), 1 / 3),
     ]
 
 
@@ -67,5 +67,6 @@ def _seconds(one: Lived) -> float:
     return sum(one.cpu_seconds[1:])
 
 
-def _goal(what: str, found: float, most: float) -> str:
+def goal(what: str, found: float, most: float) -> str:
+    """A line that says whether it is met."""
     return f"{what}: {found:.3f}, at most {most:.3f} wanted: {'met' if found <= most else 'MISSED'}"

@@ -44,7 +44,7 @@ def checkout(repository: Repository, version: str, current: tuple[str, nn.Module
     assets = {name: repository.read_asset(digest) for name, digest in manifest.spec.assets.items()}
     model = build(manifest.spec, assets, classes=len(manifest.labels))
     _check_fit(version, manifest, model)
-    fill(model, {name: from_raw(raw) for name, raw in repository.read_tensors(version).items()})
+    fill(model, ((name, from_raw(raw)) for name, raw in repository.each_tensor(version)))
     return place(model, chosen_device()).eval()
 
 
@@ -61,7 +61,7 @@ def _from_fork(repository: Repository, version: str, manifest: Manifest, old: Ma
     names = [name for name in manifest.tensors if content(old, name) != content(manifest, name)]
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     twin = fork(module, [name for name in names if name in parameters])
-    fill(twin, {name: from_raw(raw) for name, raw in repository.read_tensors(version, names).items()})
+    fill(twin, ((name, from_raw(raw)) for name, raw in repository.each_tensor(version, names)))
     return twin.eval()
 
 

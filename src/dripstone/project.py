@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from dripstone.core.bits import to_raw
+from dripstone.core.bits import view_raw
 from dripstone.core.config import FILE_NAME, Config, dump_config
 from dripstone.core.errors import DataError, ModelError, RaceLostError, UsageError
 from dripstone.core.events import Finished
@@ -123,7 +123,7 @@ def _first_version(
         parent=None,
         selection="none",
         data="",
-        tensors={name: to_raw(tensor) for name, tensor in named_tensors(model).items()},
+        tensors={name: view_raw(tensor) for name, tensor in named_tensors(model).items()},
     )
     if rows is None:
         certificate = certify_first(repository, root.version, "a new project", now())

@@ -246,7 +246,7 @@ def test_nothing_done_to_a_fork_changes_a_bit_of_its_parent(case):
         parameter.data.fill_(-1.0)
     for buffer in twin.buffers():
         buffer.fill_(3)
-    fill(twin, {name: tensor.repeat(2) for name, tensor in named_tensors(twin).items() if tensor.dim() == 1})
+    fill(twin, [(name, tensor.repeat(2)) for name, tensor in named_tensors(twin).items() if tensor.dim() == 1])
     for parameter in twin.parameters():
         if parameter.data_ptr() not in {p.data_ptr() for p in net.parameters()}:
             parameter.data.zero_()

@@ -44,7 +44,7 @@ def test_every_classifier_can_be_rebuilt(name, encoder_folder):
     wanted, found = named_tensors(model), named_tensors(rebuilt)
     assert {n: (t.shape, t.dtype) for n, t in wanted.items()} == {n: (t.shape, t.dtype) for n, t in found.items()}
     assert list(wanted) == list(found)
-    fill(rebuilt, wanted)
+    fill(rebuilt, wanted.items())
     with torch.no_grad():
         assert torch.equal(rebuilt(rebuilt.collate(rows)), model(model.collate(rows)))
     assert rebuilt.spec == model.spec

@@ -91,7 +91,7 @@ def test_the_spec_rebuilds_what_has_grown(small):
     assert large.spec.kwargs | {"depth": 3, "hidden": 104, "appended": [0, 8]} == large.spec.kwargs
     again = build(large.spec, large.assets, classes=0)
     assert again.spec == large.spec
-    fill(again, named_tensors(large))
+    fill(again, named_tensors(large).items())
     assert torch.equal(again.read(TEXTS), large.read(TEXTS))
 
 

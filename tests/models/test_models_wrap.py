@@ -195,5 +195,5 @@ def test_forks_keep_the_shape_and_it_is_part_of_the_delta():
     assert parent.preprocess.accepted == []
     assert fork(twin, []).preprocess.accepted == [(4,)]
     fresh = wrap(net(), SPEC, labels_known=3)
-    fill(fresh, named_tensors(twin))
+    fill(fresh, named_tensors(twin).items())
     assert fresh.preprocess.accepted == [(4,)]

@@ -59,7 +59,7 @@ def weights(net: Layers, number: int) -> dict[str, torch.Tensor]:
 
 def next_version(net: Layers, number: int) -> Layers:
     twin = fork(net, names(net))
-    fill(twin, weights(twin, number))
+    fill(twin, weights(twin, number).items())
     return twin.eval()
 
 
@@ -163,7 +163,7 @@ def reply_during(net: Layers, change) -> torch.Tensor:
 def test_copying_weights_in_place_tears_a_reply() -> None:
     net = next_version(Layers(), 1)
     old, new = answer(net), answer(next_version(net, 2))
-    reply = reply_during(net, lambda: fill(net, weights(net, 2)))
+    reply = reply_during(net, lambda: fill(net, weights(net, 2).items()))
     assert torch.equal(reply[:, :2], old[:, :2])
     assert torch.equal(reply[:, 2:], new[:, 2:])
 

@@ -20,7 +20,6 @@ from dripstone.store.format import (
     encode,
     is_sane,
     merkle_root,
-    pack,
     pack_tensors,
     unpack,
     version_id,
@@ -33,7 +32,7 @@ BASE = "cd" * 32
 def through(raw, base=None, base_depth=0):
     """A tensor after encoding, packing, unpacking, decoding."""
     encoded = encode(raw, base, base_depth)
-    stored = unpack(pack({"t": encoded, "other": encode(floats(9, 3), None, 0)}))["t"]
+    stored = unpack(pack_tensors({"t": encoded.stored, "other": encode(floats(9, 3), None, 0).stored}))["t"]
     return encoded, decode("t", describe(raw, encoded, OBJECT, BASE), stored, base)
 
 

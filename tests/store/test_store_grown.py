@@ -14,7 +14,7 @@ from dripstone.core.errors import StoreError
 from dripstone.core.records import Manifest, Spec, TensorEntry
 from dripstone.core.tensors import DTYPE_BYTES, RawTensor
 from dripstone.store.checks import sha256
-from dripstone.store.format import MAX_DEPTH, decode, describe, encode, merkle_root, pack, unpack, version_id
+from dripstone.store.format import MAX_DEPTH, decode, describe, encode, merkle_root, pack_tensors, unpack, version_id
 from dripstone.store.manifest import VERSION_FORMATS, decode_manifest, encode_manifest, format_of
 from dripstone.store.repository import Repository
 
@@ -33,7 +33,7 @@ def widened(raw, *shape, seed=5):
 
 def through(raw, base, depth=0):
     encoded = encode(raw, base, depth)
-    stored = unpack(pack({"t": encoded}))["t"]
+    stored = unpack(pack_tensors({"t": encoded.stored}))["t"]
     return encoded, decode("t", describe(raw, encoded, OBJECT, BASE), stored, base)
 
 

@@ -55,7 +55,8 @@ def view_raw(tensor: torch.Tensor) -> RawTensor:
 def from_raw(raw: RawTensor) -> torch.Tensor:
     """The tensor that these bytes make.
 
-    It has memory of its own, but where the bytes are those of ``view_raw``: then it shares theirs, to be read alone.
+    It has memory of its own, but where that of the bytes may be written, as that of ``view_raw`` may and what a store
+    has decompressed: then it shares theirs.
 
     Raises
     ------

@@ -151,8 +151,10 @@ def _same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.equal(flat_a.view(torch.uint8), flat_b.view(torch.uint8))
 
 
-def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+def fill(module: nn.Module, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
     """Put values into a module that nobody else holds: a fresh one, or a fork over these names.
+
+    They are taken one at a time, so that whoever reads them from a disk need not hold them all.
 
     Tensors of the old shape are filled in place, so that ties survive; where the shape differs (a layer has grown)
     the parameter or buffer is replaced by a copy of the value, under that name alone.
@@ -160,31 +162,30 @@ def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     Raises
     ------
     ModelError
-        If the module has no tensor of that name, or one of another dtype; nothing is filled then.
+        If the module has no tensor of that name, or one of another dtype; what came before it is filled then.
     """
     current = named_tensors(module)
-    _check_fit(current, tensors)
-    for name, value in tensors.items():
+    for name, value in tensors:
+        _check_fit(current, name, value)
         if current[name].shape == value.shape:
             current[name].copy_(value)
         else:
             _replace(module, name, value.to(current[name].device, copy=True))
 
 
-def _check_fit(current: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
-    for name, value in tensors.items():
-        if name not in current:
-            raise ModelError(
-                f"the weights hold {name!r}, which the module does not have",
-                remedy="use the factory and arguments that made these weights",
-                kind="model.weights",
-            )
-        if current[name].dtype != value.dtype:
-            raise ModelError(
-                f"{name!r} is {value.dtype} in the weights and {current[name].dtype} in the module",
-                remedy="use the factory and arguments that made these weights",
-                kind="model.weights",
-            )
+def _check_fit(current: Mapping[str, torch.Tensor], name: str, value: torch.Tensor) -> None:
+    if name not in current:
+        raise ModelError(
+            f"the weights hold {name!r}, which the module does not have",
+            remedy="use the factory and arguments that made these weights",
+            kind="model.weights",
+        )
+    if current[name].dtype != value.dtype:
+        raise ModelError(
+            f"{name!r} is {value.dtype} in the weights and {current[name].dtype} in the module",
+            remedy="use the factory and arguments that made these weights",
+            kind="model.weights",
+        )
 
 
 def _replace(module: nn.Module, name: str, value: torch.Tensor) -> None:

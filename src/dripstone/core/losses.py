@@ -29,5 +29,8 @@ def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     targets = targets.to(outputs.device)
     if targets.dim() == 1:
         return nn.functional.cross_entropy(outputs, targets, reduction="none")
-    losses = nn.functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none", ignore_index=IGNORED)
-    return losses.sum(dim=1) / (targets != IGNORED).sum(dim=1).clamp_min(1)
+    asked = targets != IGNORED
+    # One row a token: with the classes in the middle, as torch would take them too, it takes nearly twice as long.
+    flat = outputs.flatten(0, 1), targets.flatten()
+    losses = nn.functional.cross_entropy(*flat, reduction="none", ignore_index=IGNORED).view_as(targets)
+    return losses.sum(dim=1) / asked.sum(dim=1).clamp_min(1)

@@ -70,7 +70,7 @@ def grow(model: Ready, spec: Spec, *, depth: int = 0, ffn: int = 0) -> Ready:
     """
     grown_spec = _grown_spec(_decoder_of(model, spec), spec, depth, ffn)
     grown = build(grown_spec, model.assets, classes=0)
-    fill(grown, _grown_tensors(named_tensors(model), named_tensors(grown), _seed(grown_spec)))
+    fill(grown, _grown_tensors(named_tensors(model), named_tensors(grown), _seed(grown_spec)).items())
     return grown
 
 

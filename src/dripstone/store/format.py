@@ -181,17 +181,17 @@ def decode(name: str, entry: TensorEntry, stored: RawTensor, base: RawTensor | N
     return raw
 
 
-def _decompressed(what: str, entry: TensorEntry, packed: bytes | memoryview, base: RawTensor | None) -> bytes:
+def _decompressed(what: str, entry: TensorEntry, packed: bytes | memoryview, base: RawTensor | None) -> memoryview:
     size, width = byte_size(entry.dtype, entry.shape), DTYPE_BYTES[entry.dtype]
     planes = inflate(packed, what, size=size, limit=MAX_TENSOR_BYTES)
-    plain = np.frombuffer(planes, np.uint8).reshape(width, -1).T.reshape(-1)
+    plain = np.frombuffer(planes, np.uint8).reshape(width, -1).T.copy().reshape(-1)
     if entry.encoding in DELTAS:
         if base is None or base.dtype != entry.dtype:
             raise corrupt(f"{what} has no {entry.dtype} base to be decoded against")
         if entry.encoding == "grown-zstd" and not _has_wider_rows(base.shape, entry.shape):
             raise corrupt(f"{what} has not grown to {entry.shape} from its base, which is {list(base.shape)}")
-        plain = plain ^ _fitted(base, entry.shape, entry.encoding)
-    return plain.tobytes()
+        plain ^= _fitted(base, entry.shape, entry.encoding)
+    return plain.data
 
 
 def _deflate(plain: np.ndarray, width: int) -> bytes:
@@ -222,11 +222,6 @@ def _fitted(base: RawTensor, shape: Sequence[int], encoding: Encoding) -> np.nda
     return data if data.size == size else np.concatenate([data, np.zeros(size - data.size, np.uint8)])
 
 
-def pack(encoded: Mapping[str, Encoded]) -> bytes:
-    """One payload of encoded tensors."""
-    return pack_tensors({name: item.stored for name, item in encoded.items()})
-
-
 def pack_tensors(tensors: Mapping[str, RawTensor]) -> bytes:
     """A safetensors file, the same bytes for the same tensors: widest dtypes first, which aligns all, then by name.
 
@@ -239,7 +234,7 @@ def pack_tensors(tensors: Mapping[str, RawTensor]) -> bytes:
     --------
     >>> data = pack_tensors({"b": RawTensor("U8", (2,), b"ab"), "a": RawTensor("F16", (), b"cd")})
     >>> unpack(data, ["b"])
-    {'b': RawTensor(dtype='U8', shape=(2,), data=b'ab')}
+    {'b': RawTensor(dtype='U8', shape=(2,), data=<memory at 0x...>)}
     """
     return b"".join(pack_parts(tensors))
 
@@ -262,14 +257,14 @@ def pack_parts(tensors: Mapping[str, RawTensor]) -> list[bytes | memoryview]:
 
 
 def unpack(data: bytes, names: Iterable[str] | None = None) -> dict[str, RawTensor]:
-    """Tensors of a payload.
+    """Tensors of a payload, as views of its bytes.
 
     Parameters
     ----------
     data : bytes
         A safetensors file without metadata.
     names : iterable of str, optional
-        Which tensors; the others are not copied. All if left out.
+        Which tensors. All if left out.
 
     Raises
     ------
@@ -280,10 +275,10 @@ def unpack(data: bytes, names: Iterable[str] | None = None) -> dict[str, RawTens
     wanted = slots if names is None else list(names)
     if missing := [name for name in wanted if name not in slots]:
         raise corrupt(f"a payload has no tensor {missing[0]!r}")
-    found = {}
+    found, tensors = {}, memoryview(data)[start:]
     for name in wanted:
         begin, end = slots[name].data_offsets
-        found[name] = RawTensor(slots[name].dtype, tuple(slots[name].shape), data[start + begin : start + end])
+        found[name] = RawTensor(slots[name].dtype, tuple(slots[name].shape), tensors[begin:end])
     return found
 
 

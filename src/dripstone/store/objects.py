@@ -29,10 +29,10 @@ class Objects:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def put(self, data: bytes) -> str:
-        """Store bytes, once, and return their name."""
-        name = sha256(data)
-        write_once(self.path(name), data)
+    def put(self, *parts: bytes | memoryview) -> str:
+        """Store bytes, given in parts, once, and return their name."""
+        name = sha256(*parts)
+        write_once(self.path(name), *parts)
         return name
 
     def get(self, name: str, limit: int) -> bytes:

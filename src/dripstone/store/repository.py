@@ -217,6 +217,10 @@ class Repository:
         """
         return self._versions.read_tensors(version, names)
 
+    def each_tensor(self, version: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, RawTensor]]:
+        """As `read_tensors`, one at a time in the order of the files, for whoever cannot hold them all."""
+        return self._versions.each_tensor(version, names)
+
     def read_asset(self, name: str) -> bytes:
         """An asset by its hash."""
         return self.objects.get(name, _MAX_ASSET_BYTES)

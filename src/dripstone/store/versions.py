@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dripstone.core.errors import UsageError
@@ -10,7 +10,7 @@ from dripstone.core.records import Manifest, TensorEntry
 from dripstone.core.tensors import RawTensor
 from dripstone.store.checks import corrupt, is_hash
 from dripstone.store.files import is_there, list_names, read_bounded, write_new
-from dripstone.store.format import MAX_PAYLOAD_BYTES, decode, describe, digest, encode, pack, unpack, version_id
+from dripstone.store.format import MAX_PAYLOAD_BYTES, decode, describe, digest, encode, pack_parts, unpack, version_id
 from dripstone.store.manifest import MAX_MANIFEST_BYTES, decode_manifest, encode_manifest
 from dripstone.store.objects import Objects
 
@@ -58,6 +58,10 @@ class Versions:
 
     def read_tensors(self, version: str, names: Iterable[str] | None = None) -> dict[str, RawTensor]:
         """Plain bytes of the named tensors, or of all."""
+        return dict(self.each_tensor(version, names))
+
+    def each_tensor(self, version: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, RawTensor]]:
+        """The same, one at a time: of a large version they take as much memory as its model."""
         manifest = self.manifest(version)
         wanted = list(manifest.tensors) if names is None else list(names)
         if unknown := [name for name in wanted if name not in manifest.tensors]:
@@ -73,17 +77,17 @@ class Versions:
         if not changed:
             return dict(old), 0
         known = {name: old[name] for name in changed if name in old}
-        bases = self._decode(known)
+        bases = dict(self._decode(known))
         encoded = {
-            name: encode(raw, bases.get(name), known[name].depth if name in known else 0)
+            name: encode(raw, bases.pop(name, None), known[name].depth if name in known else 0)
             for name, raw in changed.items()
         }
-        payload = pack(encoded)
-        place = self.objects.put(payload)
+        payload = pack_parts({name: item.stored for name, item in encoded.items()})
+        place = self.objects.put(*payload)
         new = {name: describe(raw, encoded[name], place, parent) for name, raw in changed.items()}
-        return {**old, **new}, len(payload)
+        return {**old, **new}, sum(len(part) for part in payload)
 
-    def _decode(self, entries: Mapping[str, TensorEntry]) -> dict[str, RawTensor]:
+    def _decode(self, entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, RawTensor]]:
         """Tensors of one version. Depth falls by one at each base, so no chain is longer than its first entry says."""
         by_base: dict[str, list[str]] = {}
         by_object: dict[str, list[str]] = {}
@@ -94,11 +98,10 @@ class Versions:
         bases: dict[str, RawTensor] = {}
         for base, names in by_base.items():
             bases.update(self._decode(self._base_entries(base, {name: entries[name] for name in names})))
-        found: dict[str, RawTensor] = {}
         for place, names in by_object.items():
             stored = unpack(self.objects.get(place, MAX_PAYLOAD_BYTES), names)
-            found.update({name: decode(name, entries[name], stored[name], bases.get(name)) for name in names})
-        return {name: found[name] for name in entries}
+            for name in names:
+                yield name, decode(name, entries[name], stored.pop(name), bases.pop(name, None))
 
     def _base_entries(self, base: str, entries: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
         old = self.manifest(base).tensors

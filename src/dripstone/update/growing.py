@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dripstone.core.bits import to_raw
+from dripstone.core.bits import view_raw
 from dripstone.core.config import Config
 from dripstone.core.errors import ModelError
 from dripstone.core.fork import changed_tensors
@@ -124,7 +124,7 @@ def _store(repository: Repository, champion: Champion, depth: int, ffn: int) -> 
         parent=champion.version,
         selection=" ".join(f"{name}+{by}" for name, by in (("depth", depth), ("ffn", ffn)) if by),
         data="",
-        tensors={name: to_raw(tensor) for name, tensor in changed_tensors(model, module).items()},
+        tensors={name: view_raw(tensor) for name, tensor in changed_tensors(model, module).items()},
     )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from dripstone.checkout import checkout
 from dripstone.core import processes
-from dripstone.core.bits import to_raw
+from dripstone.core.bits import view_raw
 from dripstone.core.fork import changed_tensors
 from dripstone.core.protocols import Model
 from dripstone.core.records import MetricsPair
@@ -53,7 +53,7 @@ def _store(attempt: Attempt, candidate: Candidate) -> StoredVersion:
         parent=champion.version,
         selection=str(candidate.selection),
         data=attempt.batch.fingerprint(),
-        tensors={name: to_raw(tensor) for name, tensor in changed_tensors(model, parent).items()},
+        tensors={name: view_raw(tensor) for name, tensor in changed_tensors(model, parent).items()},
     )
 
 
