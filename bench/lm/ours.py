@@ -48,6 +48,8 @@ def begin(folder: Path, shape: Shape, seed: int, first: Domain) -> tuple[Learner
         "curate.policy": f"screen+replay:{int(REPLAY * len(first.learned))}",
     }
     learner = Learner.create(folder, model=model, task="causal_lm", settings=settings)
+    # A fixed key in place of the random one, so that the same documents are held out in every run of the bench.
+    (learner.repository.path / "training" / "holdout.key").write_bytes(bytes([seed % 256] * 32))
     began = time.process_time()
     update = learner.update(_rows(first), gate="off")
     assert update.promoted, update.reason

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import msgspec
 import pytest
 from store_samples import floats, nudged, write
@@ -72,6 +74,19 @@ def test_only_named_tensors_are_read(repository):
     assert repository.read_tensors(version, []) == {}
     with pytest.raises(UsageError, match="no tensor 'c'"):
         repository.read_tensors(version, ["c"])
+
+
+def test_a_large_version_is_written_and_read_in_little_more_memory_than_its_payload(repository):
+    tensors = {f"{i:02}": floats(i, 2**16) for i in range(32)}
+    tracemalloc.start()
+    version = write(repository, tensors).version
+    writing = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    found = [name for name, raw in repository.each_tensor(version) if raw == tensors[name]]
+    reading = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sorted(found) == sorted(tensors)
+    assert max(writing, reading) < 1.25 * 32 * 2**18
 
 
 def test_an_existing_manifest_that_is_damaged_is_not_taken_for_whole(repository):
