@@ -15,7 +15,7 @@ from dripstone.core.errors import DripstoneError, StoreError
 from dripstone.core.records import LogEntry, Manifest, Spec
 from dripstone.core.tensors import RawTensor
 from dripstone.store.checks import sha256
-from dripstone.store.format import describe, encode, merkle_root, pack, pack_tensors, unpack, version_id
+from dripstone.store.format import describe, encode, merkle_root, pack_tensors, unpack, version_id
 from dripstone.store.ledger import Book, Page, PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import decode_state
@@ -104,7 +104,7 @@ def test_flipped_bit(repository, place):
 
 
 def test_object_replaced_by_another_sound_one(repository):
-    other = pack({"body": encode(noise(5), None, 0), "head": encode(noise(6), None, 0)})
+    other = pack_tensors({"body": encode(noise(5), None, 0).stored, "head": encode(noise(6), None, 0).stored})
     object_path(repository).write_bytes(other)
     refused(repository, read_live(repository), "is damaged")
 
@@ -213,7 +213,7 @@ def chain(repository, length, *, cyclic):
     """Versions whose "head" is a delta against the next; ids do not depend on encodings, so they can form a cycle."""
     raw = RawTensor("F32", (100, 10), bytes(4000))
     stored = encode(raw, None, 0)  # zeros are also what differs between zeros and zeros
-    place = repository.objects.put(pack({"head": stored}))
+    place = repository.objects.put(pack_tensors({"head": stored.stored}))
     entry = describe(raw, stored, place, "0" * 64)
     fields = ("classification", ["a"], None, "full")
     manifests = [
