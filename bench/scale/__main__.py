@@ -90,8 +90,8 @@ def _shared(count: int, *, quick: bool) -> str:
         met = "met" if efficiency >= EFFICIENT else "MISSED"
         seconds = [f"{value:.2f}" for value in (alone, together, beside)]
         rows.append([part, *seconds, f"{alone / beside:.2f}", f"{efficiency:.2f}", met])
-    header = ["shared part", "s, one process", f"s, {count}", "s, beside another", "possible", "efficiency"]
-    return table([*header, "at least 0.85"], rows)
+    names = ["shared part", "s, one process", f"s, {count}", "s, beside another", "possible", "efficiency"]
+    return table([*names, "at least 0.85"], rows)
 
 
 def _start(part: str, processes: int, *, quick: bool) -> subprocess.Popen[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from fork_nets import ExtraState, Tied, all_bits, flags, net_with_norm
@@ -144,11 +146,12 @@ def test_fill_accepts_zero_dimensions_and_empties():
 )
 def test_fill_refuses_what_does_not_fit(bad, words):
     net = net_with_norm()
-    before = all_bits(net)
+    wanted = copy.deepcopy(net)
+    fill(wanted, [("0.weight", torch.zeros(3, 2))])
     with pytest.raises(ModelError, match=words) as caught:
-        fill(net, bad.items())
+        fill(net, [("0.weight", torch.zeros(3, 2)), *bad.items(), ("0.bias", torch.full((3,), 7.0))])
     assert caught.value.kind == "model.weights"
-    assert all_bits(net) == before
+    assert all_bits(net) == all_bits(wanted)
 
 
 def test_a_delta_rebuilds_the_fork():
