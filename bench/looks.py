@@ -21,6 +21,7 @@ from bench.clinc import packaged_encoder
 from bench.report import header
 from dripstone.core.config import TrainConfig
 from dripstone.core.fork import fork
+from dripstone.core.parts import Chosen
 from dripstone.core.protocols import Model
 from dripstone.models.text import text_classifier
 from dripstone.select.selection import parse_selection
@@ -30,7 +31,7 @@ from dripstone.train.features import result_of
 from dripstone.train.rows import Rows
 from dripstone.train.solve import solve
 from dripstone.train.statistics import add_rows, no_rows
-from dripstone.train.tuning import tune
+from dripstone.train.tuning import tune, with_prototypes
 from dripstone.update.ladder import TUNED_ROWS, evenly
 from dripstone.view.output import table
 
@@ -77,7 +78,8 @@ class Clinc:
         texts, targets = [rows[i][0] for i in chosen], torch.tensor([rows[i][1] for i in chosen])
         features = features_from(model, texts, self.cache)
         learned = Rows(texts, targets, torch.ones(len(texts)))
-        return result_of(tune(model, self.names, learned, features, len(labels), TrainConfig(), self.cache))
+        began = with_prototypes(model, learned, features, len(labels))
+        return result_of(tune(began, Chosen(self.names), learned, TrainConfig(), self.cache))[0]
 
 
 def orders(domains: list[str], count: int) -> list[tuple[str, list[str]]]:

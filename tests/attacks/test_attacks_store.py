@@ -15,7 +15,8 @@ from dripstone.core.errors import DripstoneError, StoreError
 from dripstone.core.records import LogEntry, Manifest, Spec
 from dripstone.core.tensors import RawTensor
 from dripstone.store.checks import sha256
-from dripstone.store.format import describe, encode, merkle_root, pack_tensors, unpack, version_id
+from dripstone.store.encoding import describe, encode
+from dripstone.store.format import merkle_root, pack_tensors, unpack, version_id
 from dripstone.store.ledger import Book, Page, PageRow
 from dripstone.store.repository import Repository
 from dripstone.store.state import decode_state

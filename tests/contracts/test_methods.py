@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 import numpy as np
@@ -12,16 +14,19 @@ from torch import nn
 
 from dripstone.core.config import Step, Stop, TrainConfig
 from dripstone.core.fork import fork, named_tensors
+from dripstone.core.parts import Chosen, Rotation
 from dripstone.core.records import Spec
 from dripstone.core.tensors import RawTensor
 from dripstone.models import image_classifier, mlp
 from dripstone.models.classifier import Classifier
 from dripstone.models.wrap import wrap
 from dripstone.select.selection import parse_selection
+from dripstone.select.share import Draw
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.closed_form import fit_head
 from dripstone.train.features import features_of
 from dripstone.train.loop import run_loop
+from dripstone.train.low_rank import adapted
 from dripstone.train.optimizers import OPTIMIZERS
 from dripstone.train.rows import Rows
 from dripstone.train.statistics import add_rows, no_rows
@@ -61,7 +66,8 @@ MODELS: dict[str, tuple[Callable[[], Classifier], tuple[int, ...]]] = {
     "image": (pictures, (8, 8)),
     "wrapped": (normalised, (4,)),
 }
-SELECTIONS = ["head", "suffix:1", "suffix:2", "vectors", "full"]
+SELECTIONS = ["head", "suffix:1", "suffix:2", "vectors", "full", "blocks:0.5", "rows:0.2:random", "entries:0.1:random"]
+TURNS = ["blocks:0.5:2", "blocks:0.5:random:2", "rows:0.2:random:2", "entries:0.1:random:2"]
 
 
 def prepared(name: str) -> tuple[Classifier, Rows]:
@@ -93,8 +99,13 @@ def moved(before: dict[str, torch.Tensor], model: nn.Module) -> set[str]:
 
 
 def buffers_beside(model: nn.Module, names: list[str]) -> set[str]:
-    """Buffers of the very modules that own a selected parameter; what is trained may keep its statistics."""
+    """Buffers of the very modules that own a selected parameter; what is trained may keep its statistics.
+
+    So may a layer without parameters that comes before the first one that is trained.
+    """
     owners = {name.rpartition(".")[0] for name in names}
+    if "backbone.module.1" in owners:
+        owners.add("backbone.module.0")
     return {name for name, _ in model.named_buffers() if name.rpartition(".")[0] in owners}
 
 
@@ -104,7 +115,7 @@ def buffers_beside(model: nn.Module, names: list[str]) -> set[str]:
 def test_selected_parameters_move_and_no_other_bit_does(kind, selection, optimizer):
     """Twice, with weight decay: the second time with the state that the first one carries, and stale gradients."""
     champion, rows = prepared(kind)
-    names = parse_selection(selection).parameters(champion)
+    names, parts = parse_selection(selection).choose(champion)
     config = msgspec.structs.replace(CONFIG, optimizer=optimizer)
     carried: dict[str, RawTensor] = {}
     for _ in range(2):
@@ -113,15 +124,17 @@ def test_selected_parameters_move_and_no_other_bit_does(kind, selection, optimiz
         for parameter in candidate.parameters():
             parameter.grad = torch.ones_like(parameter)
         cache = ActivationCache(candidate, names)
-        carried = finish(run_loop(candidate, names, rows, config, selection, cache=cache, carried=carried))
+        carried = finish(run_loop(candidate, names, rows, config, selection, cache=cache, carried=carried, parts=parts))
         assert carried
         assert not moved(before, champion)
         changed = moved(before, candidate)
+        for name, part in parts.items():
+            rest = named_tensors(candidate)[name].clone()
+            assert (part.of(rest) != part.of(before[name])).any()
+            part.put(rest, part.of(before[name]))
+            assert torch.equal(rest, before[name])
         assert set(names) <= changed
-        allowed = set(names) | buffers_beside(candidate, names)
-        if selection in {"full", "vectors"} and kind == "wrapped":
-            allowed |= {name for name in before if name.startswith("backbone.module.0.")}
-        assert changed <= allowed
+        assert changed <= set(names) | buffers_beside(candidate, names)
         champion = candidate
 
 
@@ -148,10 +161,62 @@ def test_the_same_seed_gives_the_same_candidate(kind, selection, optimizer):
     config = msgspec.structs.replace(CONFIG, optimizer=optimizer)
     for _ in range(2):
         champion, rows = prepared(kind)
-        names = parse_selection(selection).parameters(champion)
+        names, parts = parse_selection(selection).choose(champion)
         twins.append(fork(champion, names))
-        list(run_loop(twins[-1], names, rows, config, selection))
+        list(run_loop(twins[-1], names, rows, config, selection, parts=parts))
     assert not moved(named_tensors(twins[0]), twins[1])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("selection", TURNS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_takes_turns_moves_in_its_own_and_no_bit_at_any_other_time(kind, selection, optimizer):
+    champion, rows = prepared(kind)
+    asked = parse_selection(selection)
+    draw = Draw(generator=np.random.default_rng(0), known=3)
+    turns = [(list(chosen.names), dict(chosen.parts)) for chosen in islice(asked.turns(champion, draw), 20)]
+    twins = []
+    for _ in range(2):
+        names = asked.parameters(champion)
+        candidate = fork(champion, names)
+        rotation = Rotation(2, iter(Chosen(*turn) for turn in turns))
+        config = msgspec.structs.replace(CONFIG, optimizer=optimizer, stop=Stop(epochs=2), step=Step(accumulate=1))
+        before = {name: tensor.clone() for name, tensor in named_tensors(champion).items()}
+        finish(run_loop(candidate, names, rows, config, selection, rotation=rotation))
+        assert not moved(before, champion)
+        twins.append(candidate)
+        taken = turns[: math.ceil(2 * math.ceil(30 / 7) / 2)]
+        for name, tensor in named_tensors(candidate).items():
+            rest = tensor.clone()
+            for some, parts in taken:
+                if name in parts:
+                    parts[name].put(rest, parts[name].of(before[name]))
+                elif name in some:
+                    rest = before[name]
+            assert torch.equal(rest, before[name]) or name in buffers_beside(candidate, names), name
+        assert len({name for some, _ in taken for name in some} & moved(before, candidate)) > 2
+    assert not moved(named_tensors(twins[0]), twins[1])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_product_moves_the_weights_that_it_is_added_to_and_the_head(kind, optimizer):
+    champion, rows = prepared(kind)
+    names = parse_selection("low_rank:2").choose(champion).names
+    weights = [name for name in names if not name.startswith("head.")]
+    flags = [(name, parameter.requires_grad) for name, parameter in champion.named_parameters()]
+    before = {name: tensor.clone() for name, tensor in named_tensors(champion).items()}
+    candidate = fork(champion, names)
+    with adapted(candidate, weights, 2, seed=0) as products:
+        config = msgspec.structs.replace(CONFIG, optimizer=optimizer)
+        finish(run_loop(candidate, [*products.names, "head.weight", "head.bias"], rows, config, "low_rank:2"))
+    assert not moved(before, champion)
+    assert set(names) <= moved(before, candidate) <= set(names) | buffers_beside(candidate, names)
+    assert [(name, parameter.requires_grad) for name, parameter in candidate.named_parameters()] == flags
+    for name, (left, right) in products.factors.items():
+        added = torch.from_numpy(left.astype("f8") @ right.astype("f8")).reshape(before[name].shape)
+        assert torch.allclose(candidate.get_parameter(name).double(), before[name].double() + added, atol=1e-6)
+        assert len(right) <= 2
 
 
 @pytest.mark.parametrize("kind", MODELS)

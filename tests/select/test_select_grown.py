@@ -17,8 +17,8 @@ def grown(*steps):
 
 
 def select(model):
-    selection = parse_selection("grown")
-    return selection.parameters(model), selection.parts(model)
+    names, parts = parse_selection("grown").choose(model)
+    return names, {name: (part.dimension, int(part.index[0])) for name, part in parts.items()}
 
 
 def test_new_blocks_move_as_a_whole_and_alone():
@@ -46,9 +46,8 @@ def test_both_at_once_and_the_last_growth_only():
 
 @pytest.mark.parametrize("model", [tiny(), mlp(inputs=2, hidden=[4])])
 def test_a_model_that_has_not_grown_is_refused(model):
-    for ask in (parse_selection("grown").parameters, parse_selection("grown").parts):
-        with pytest.raises(UsageError, match=r"has not grown.*grow it with 'dripstone grow', or use suffix:k"):
-            ask(model)
+    with pytest.raises(UsageError, match=r"has not grown.*grow it with 'dripstone grow', or use suffix:k"):
+        parse_selection("grown").choose(model)
 
 
 def test_what_is_held_fixed_stays_so():
@@ -59,7 +58,7 @@ def test_what_is_held_fixed_stays_so():
 
 def test_others_move_whole_parameters():
     model = grown({"ffn": 8})
-    assert all(parse_selection(text).parts(model) == {} for text in ("full", "suffix:1", "vectors"))
+    assert all(parse_selection(text).choose(model).parts == {} for text in ("full", "suffix:1", "vectors"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from dripstone.core.config import SelectConfig
 from dripstone.core.errors import UsageError
-from dripstone.select.selection import SELECTORS, Selection, parse_selection
+from dripstone.select.selection import SELECTORS, SHARES, Selection, parse_selection
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,16 @@ from dripstone.select.selection import SELECTORS, Selection, parse_selection
         ("full@adamw", Selection("full", None, "adamw")),
         (" full ", Selection("full", None, "adamw")),
         (SelectConfig().selection, Selection("ladder", None, "")),
+        ("low_rank:8", Selection("low_rank", 8, "adamw")),
+        ("blocks:0.5", Selection("blocks", 0.5, "adamw", "cyclic")),
+        ("blocks:0.5:40@sgd", Selection("blocks", 0.5, "sgd", "cyclic", 40)),
+        ("blocks:1:random", Selection("blocks", 1.0, "adamw", "random")),
+        ("rows:1e-3", Selection("rows", 0.001, "adamw", "gradient")),
+        ("rows:0.1:random:200", Selection("rows", 0.1, "adamw", "random", 200)),
+        ("entries:0.01", Selection("entries", 0.01, "adamw", "gradient")),
+        ("entries:0.01:fisher@muon", Selection("entries", 0.01, "muon", "fisher")),
+        ("ladder:suffix:1/low_rank:8", Selection("ladder", None, "", rungs=("suffix:1", "low_rank:8"))),
+        ("ladder:entries:0.1", Selection("ladder", None, "", rungs=("entries:0.1:gradient",))),
     ],
 )
 def test_forms(text, wanted):
@@ -47,8 +57,25 @@ def test_the_method_of_the_head_can_be_chosen_by_the_caller():
         ("lader", "there is no selection 'lader'; did you mean 'ladder'?"),
         ("tail", "there is no selection 'tail'; use one of ladder, head, suffix, vectors, full"),
         ("", "there is no selection ''; use one of"),
-        ("ladder@ridge", "the ladder chooses selection and method itself; write ladder"),
-        ("ladder:1", "the ladder chooses selection and method itself; write ladder"),
+        ("ladder@ridge", "the ladder chooses the method itself; write ladder"),
+        ("ladder:suffix:1@sgd", "the ladder chooses the method itself; write ladder:suffix:1"),
+        ("ladder:1", "there is no selection '1'"),
+        ("ladder:suffix:1/head", "'head' is no rung of a ladder; write ladder:suffix:1/low_rank:8"),
+        ("ladder:grown", "'grown' is no rung of a ladder"),
+        ("ladder:ladder", "'ladder' is no rung of a ladder"),
+        ("ladder:rows:0.1:random:5", "is no rung of a ladder"),
+        ("ladder:suffix:1/", "there is no selection ''"),
+        ("entries:0.01@ridge", "ridge solves the head alone, not entries:0.01; use head@ridge or entries:0.01@adamw"),
+        ("blocks:0.5:gradeint", "blocks cannot be chosen by 'gradeint'; did you mean 'gradient'?"),
+        ("rows:0.5:fisher", "rows cannot be chosen by 'fisher'; use one of gradient, random"),
+        ("entries:0.1:gradient:5", "entries by gradient is chosen once an update; write entries:0.1:random:5"),
+        ("entries:0.1:random:0", "does not say after how many steps; write entries:0.1:random:100"),
+        ("blocks:0.1:2:3", "does not say after how many steps"),
+        ("low_rank:0", "'low_rank:0' does not say how many ranks; write low_rank:8"),
+        ("low_rank", "does not say how many ranks"),
+        *((f"{name}:{share}", f"the share '{share}' is not above 0 and at most 1; write {name}:0.1")
+          for name in SHARES for share in ["0", "-0.1", "1.01", "2", "nan", "inf", "x"]),
+        *((name, f"'{name}' does not say which share; write {name}:0.1") for name in SHARES),
         ("@ridge", "there is no selection ''"),
         ("head@rigde", "there is no method 'rigde'; did you mean 'ridge'?"),
         ("head@", "there is no method ''"),
@@ -69,8 +96,8 @@ def test_mistakes_are_named_with_what_was_meant(text, words):
 
 
 def test_every_selector_can_be_written_with_any_optimiser():
-    for name in SELECTORS:
-        argument = ":1" if name == "suffix" else ""
+    for name in SELECTORS | SHARES:
+        argument = ":1" if name in ("suffix", "low_rank") else ":0.5" if name in SHARES else ""
         for method in ("sgd", "torch.optim:ASGD"):
             selection = parse_selection(f"{name}{argument}@{method}")
             assert (selection.name, selection.method) == (name, method)

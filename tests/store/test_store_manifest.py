@@ -5,7 +5,8 @@ from store_samples import floats
 from dripstone.core.errors import ModelError, StoreError
 from dripstone.core.records import Manifest, Spec
 from dripstone.store import manifest as module
-from dripstone.store.format import describe, encode, merkle_root, version_id
+from dripstone.store.encoding import describe, encode
+from dripstone.store.format import merkle_root, version_id
 from dripstone.store.manifest import decode_manifest, encode_manifest
 
 

@@ -6,7 +6,7 @@ from store_samples import floats, nudged, write
 
 from dripstone.core.errors import ModelError, StoreError, UsageError
 from dripstone.core.tensors import RawTensor
-from dripstone.store.format import MAX_DEPTH
+from dripstone.store.encoding import MAX_DEPTH
 from dripstone.store.repository import Repository
 
 

@@ -16,6 +16,7 @@ from dripstone.train.distillation import Distillation
 from dripstone.train.ewc import ElasticWeightConsolidation
 from dripstone.train.features import features_of, outputs_of
 from dripstone.train.l2 import L2Penalty
+from dripstone.train.packed import Packed
 from dripstone.train.retain import make_terms
 from dripstone.train.rows import Rows
 
@@ -62,7 +63,7 @@ def stage(parent: Classifier, weights: list[float] | None = None, new: int = 3, 
 def terms(config: Retain, parent: Classifier | None = None, rows: Rows | None = None):
     parent = champion() if parent is None else parent
     model, named = grown(parent, len(parent.head.bias) + 1)
-    return make_terms(model, named, stage(parent) if rows is None else rows, config)
+    return make_terms(model, Packed(named, {}).moving.values(), stage(parent) if rows is None else rows, config)
 
 
 def kinds(found) -> list[type]:
@@ -94,14 +95,14 @@ def test_nothing_asked_for_reads_nothing():
     parent = champion()
     model, named = grown(parent, 3)
     model.head = None
-    assert make_terms(model, named, stage(parent), Retain()) == ([], [])
+    assert make_terms(model, Packed(named, {}).moving.values(), stage(parent), Retain()) == ([], [])
 
 
 def test_before_training_the_champion_loses_nothing():
     parent = champion()
     model, named = grown(parent, 3)
     rows = stage(parent)
-    per_row, per_parameter = make_terms(model, named, rows, ALL)
+    per_row, per_parameter = make_terms(model, Packed(named, {}).moving.values(), rows, ALL)
     logits = model(model.collate(rows.inputs))
     for term in per_row:
         assert term.loss(logits, torch.arange(6)).item() == pytest.approx(0.0, abs=1e-6)
@@ -156,7 +157,7 @@ def test_a_champion_without_labels_holds_its_backbone_alone():
     assert [tuple(start.shape) for start in penalty.starts] == [(6, 4), (6,)]
     model, named = grown(parent, 2)
     head_alone = {"head.weight": named["head.weight"]}
-    assert make_terms(model, head_alone, stage(parent, new=6, old=0), ALL) == ([], [])
+    assert make_terms(model, Packed(head_alone, {}).moving.values(), stage(parent, new=6, old=0), ALL) == ([], [])
 
 
 def test_one_label():
@@ -181,7 +182,7 @@ def test_logits_are_needed_by_the_terms_over_rows_alone():
 def test_starts_are_copies_and_parameters_are_live():
     parent = champion()
     model, named = grown(parent, 3)
-    _, (penalty,) = make_terms(model, named, stage(parent), Retain(l2=1.0))
+    _, (penalty,) = make_terms(model, Packed(named, {}).moving.values(), stage(parent), Retain(l2=1.0))
     with torch.no_grad():
         model.head.bias += 1.0
     assert penalty.loss().item() == pytest.approx(0.5 * 2)  # the third label is new
@@ -191,14 +192,14 @@ def test_a_parameter_under_two_names_counts_once():
     parent = champion()
     model, named = grown(parent, 3)
     twice = {"head.bias": named["head.bias"], "alias": named["head.bias"]}
-    _, (penalty,) = make_terms(model, twice, stage(parent), Retain(l2=1.0))
+    _, (penalty,) = make_terms(model, Packed(twice, {}).moving.values(), stage(parent), Retain(l2=1.0))
     assert len(penalty.parameters) == 1
 
 
 def test_new_rows_of_a_head_that_grew_are_free():
     parent = champion()
     model, named = grown(parent, 4)
-    _, held = make_terms(model, named, stage(parent), Retain(ewc=1.0, l2=1.0))
+    _, held = make_terms(model, Packed(named, {}).moving.values(), stage(parent), Retain(ewc=1.0, l2=1.0))
     with torch.no_grad():
         for parameter in named.values():
             parameter += 0.5
@@ -226,8 +227,8 @@ def test_known_features_give_the_same_fisher_information():
     head = {name: parameter for name, parameter in named.items() if name.startswith("head.")}
     rows = stage(parent)
     known = Rows([], rows.targets, rows.weights, features_of(model, rows.inputs), rows.replayed, 2)
-    _, (long,) = make_terms(model, head, rows, Retain(ewc=1.0))
-    _, (short,) = make_terms(model, head, known, Retain(ewc=1.0))
+    _, (long,) = make_terms(model, Packed(head, {}).moving.values(), rows, Retain(ewc=1.0))
+    _, (short,) = make_terms(model, Packed(head, {}).moving.values(), known, Retain(ewc=1.0))
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(short.fisher, long.fisher, strict=True))
 
 
@@ -235,7 +236,7 @@ def test_making_terms_leaves_the_model_as_it_was():
     parent = champion()
     model, named = grown(parent, 3)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    make_terms(model, named, stage(parent), ALL)
+    make_terms(model, Packed(named, {}).moving.values(), stage(parent), ALL)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module.training for module in model.modules())
@@ -249,7 +250,7 @@ def test_each_keeps_a_candidate_nearer_to_its_champion(config):
     distances = []
     for chosen in (Retain(), config):
         model, named = grown(parent, 3)
-        per_row, per_parameter = make_terms(model, named, rows, chosen)
+        per_row, per_parameter = make_terms(model, Packed(named, {}).moving.values(), rows, chosen)
         optimizer = torch.optim.SGD(named.values(), lr=0.02)
         index = torch.arange(6)
         for _ in range(30):

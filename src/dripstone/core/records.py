@@ -11,7 +11,7 @@ from dripstone.core.config import Limits
 
 Verdict = Literal["promoted", "refused", "undecided", "unchanged"]
 EntryEvent = Literal["init", "update", "revert", "promote", "data", "grow"]
-Encoding = Literal["raw", "zstd", "xor-zstd", "grown-zstd"]
+Encoding = Literal["raw", "zstd", "xor-zstd", "grown-zstd", "sparse-zstd", "low-rank"]
 Role = Literal["train", "held_out", "rejected", "quarantined"]
 
 
@@ -320,9 +320,9 @@ class Spec(msgspec.Struct, frozen=True):
 class TensorEntry(msgspec.Struct, frozen=True):
     """Where one tensor's bits are.
 
-    ``digest`` is the SHA-256 of the plain little-endian bytes. ``object`` and ``encoding`` say how to get them; an
-    ``xor-zstd`` or ``grown-zstd`` payload is decoded against the same name in version ``base``, ``depth`` deltas away
-    from plain bytes.
+    ``digest`` is the SHA-256 of the plain little-endian bytes. ``object`` and ``encoding`` say how to get them; a delta
+    (``xor-zstd``, ``grown-zstd``, ``sparse-zstd``, ``low-rank``) is decoded against the same name in version ``base``,
+    ``depth`` deltas away from plain bytes.
     """
 
     dtype: str
@@ -337,7 +337,7 @@ class TensorEntry(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """A version: all that its id vouches for.
 
-    ``format`` is the first one unless a tensor is ``grown-zstd``, which that did not know.
+    ``format`` is the oldest one that knows the encodings of all tensors.
     """
 
     spec: Spec

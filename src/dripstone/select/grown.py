@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from dripstone.core.errors import UsageError
+from dripstone.core.parts import Part
 
 
 def grown(model: nn.Module, argument: int | None = None) -> list[str]:
@@ -26,9 +28,13 @@ def grown(model: nn.Module, argument: int | None = None) -> list[str]:
     return [name for name, p in model.named_parameters() if name in parts and p.requires_grad]
 
 
-def new_parts(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Of parameters that are new in part: in which dimension they have grown, and the first new index there."""
-    return {name: (dimension, first) for name, (dimension, first) in _parts(model).items() if first}
+def new_parts(model: nn.Module) -> dict[str, Part]:
+    """Of parameters that are new in part, what is new."""
+    return {
+        name: Part(torch.arange(first, model.get_parameter(name).shape[dimension]), dimension)
+        for name, (dimension, first) in _parts(model).items()
+        if first
+    }
 
 
 def _parts(model: nn.Module) -> dict[str, tuple[int, int]]:

@@ -6,6 +6,8 @@ on its training rows; ``update.ladder`` climbs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from dripstone.core.blocks import find_blocks
@@ -14,16 +16,19 @@ LONGEST = 2
 """Blocks of the longest suffix that the ladder tries."""
 
 
-def rungs(model: nn.Module, head_method: str, loop_method: str) -> list[str]:
-    """The selections of the ladder for this model, cheapest first, in text form.
+def rungs(model: nn.Module, head_method: str, loop_method: str, asked: Sequence[str] = ()) -> list[str]:
+    """The selections of the ladder for a model, in text form, cheapest first: above the head those asked for, if any.
 
     Examples
     --------
     >>> from dripstone.models import mlp
     >>> rungs(mlp(inputs=2, hidden=[4, 4, 4]), "ridge", "adamw")
     ['head@ridge', 'suffix:1@adamw', 'suffix:2@adamw']
+    >>> rungs(mlp(inputs=2, hidden=[4]), "ridge", "sgd", ["low_rank:8"])
+    ['head@ridge', 'low_rank:8@sgd']
     >>> rungs(mlp(inputs=2), "ridge", "adamw")
     ['head@ridge']
     """
     blocks = len(find_blocks(model.get_submodule("backbone")))
-    return [f"head@{head_method}", *(f"suffix:{k}@{loop_method}" for k in range(1, min(LONGEST, blocks) + 1))]
+    usual = [f"suffix:{k}" for k in range(1, min(LONGEST, blocks) + 1)]
+    return [f"head@{head_method}", *(f"{rung}@{loop_method}" for rung in asked or usual)]

@@ -1,4 +1,4 @@
-"""A version's bytes: how a tensor is encoded, how tensors share a payload, and the hashes that vouch for them.
+"""A version's bytes: how tensors share a payload, and the hashes that vouch for them.
 
 Payloads are safetensors files. They are laid out here and not by the library, whose writer takes raw addresses since
 0.8 and whose reader copies every tensor, wanted or not; tests keep both sides compatible with it.
@@ -8,41 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated
 
 import msgspec
-import numpy as np
-import zstandard
 
 from dripstone.core.errors import ModelError
-from dripstone.core.records import Encoding, Manifest, TensorEntry
+from dripstone.core.records import Manifest, TensorEntry
 from dripstone.core.tensors import DTYPE_BYTES, RawTensor
-from dripstone.store.checks import corrupt, inflate, parse, sha256
-
-MAX_DEPTH = 16
-"""No tensor is more than so many deltas away from plain bytes."""
-
-DELTAS = ("xor-zstd", "grown-zstd")
-"""Encodings that are decoded against a base."""
-
-MAX_GROWN_DIMENSIONS = 8
-"""Of a tensor that is ``grown-zstd``."""
+from dripstone.store.checks import corrupt, parse, sha256
 
 MAX_TENSOR_BYTES = 2**34
 MAX_PAYLOAD_BYTES = 2**37
 MAX_HEADER_BYTES = 2**24
-
-_WORTH = 0.95
-_LEVEL = 3
-
-
-class Encoded(NamedTuple):
-    """A tensor as it will lie in a payload: ``stored`` is itself (``raw``) or a row of compressed bytes."""
-
-    encoding: Encoding
-    depth: int
-    stored: RawTensor
 
 
 class _Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,153 +51,6 @@ def is_sane(dtype: str, shape: Collection[int]) -> bool:
         and all(size >= 0 for size in shape)
         and byte_size(dtype, (max(size, 1) for size in shape)) <= MAX_TENSOR_BYTES
     )
-
-
-def encode(raw: RawTensor, base: RawTensor | None, base_depth: int) -> Encoded:
-    """Choose the smallest encoding of a tensor.
-
-    Parameters
-    ----------
-    raw : RawTensor
-        The new bits.
-    base : RawTensor or None
-        The same tensor in the parent. It is cut, or filled with zeros, to the size of ``raw``: a layer that has grown
-        has its new rows at the end. Where columns have grown, it is filled up in every dimension.
-    base_depth : int
-        How many deltas ``base`` itself is away from plain bytes.
-
-    Returns
-    -------
-    Encoded
-        ``raw`` unless another saves at least 5 %; ``zstd`` of byte planes; or ``xor-zstd``, of byte planes of what
-        differs from ``base``, called ``grown-zstd`` where the columns have grown. Lossless, bit for bit.
-
-    Raises
-    ------
-    ModelError
-        If the bytes do not fit dtype and shape, or are too many.
-
-    Examples
-    --------
-    >>> raw = RawTensor("F32", (1000,), bytes(range(250)) * 16)
-    >>> encode(raw, raw, 0).encoding, encode(raw, raw, MAX_DEPTH).depth
-    ('xor-zstd', 0)
-    >>> rows = [raw.data[start : start + 400] + b"0000" for start in range(0, 4000, 400)]
-    >>> wider = RawTensor("F32", (10, 101), b"".join(rows))
-    >>> encode(wider, raw._replace(shape=(10, 100)), 0).encoding
-    'grown-zstd'
-    """
-    if not is_sane(raw.dtype, raw.shape) or byte_size(raw.dtype, raw.shape) != len(raw.data):
-        raise ModelError(
-            f"a tensor of {len(raw.data):,} bytes cannot be {raw.dtype} {list(raw.shape)}",
-            remedy=f"store tensors of at most {MAX_TENSOR_BYTES:,} bytes, whole",
-        )
-    width, best, most = DTYPE_BYTES[raw.dtype], Encoded("raw", 0, raw), _WORTH * len(raw.data)
-    plain = np.frombuffer(raw.data, np.uint8)
-    packed = _deflate(plain, width)
-    if len(packed) <= most:
-        best, most = Encoded("zstd", 0, _row(packed)), len(packed) - 1
-    if base is not None and base.dtype == raw.dtype and base_depth < MAX_DEPTH:
-        kind: Encoding = "grown-zstd" if _has_wider_rows(base.shape, raw.shape) else "xor-zstd"
-        packed = _deflate(plain ^ _fitted(base, raw.shape, kind), width)
-        if len(packed) <= most:
-            best = Encoded(kind, base_depth + 1, _row(packed))
-    return best
-
-
-def describe(raw: RawTensor, encoded: Encoded, object_name: str, base: str | None) -> TensorEntry:
-    """The manifest's entry of a tensor that lies in an object."""
-    return TensorEntry(
-        dtype=raw.dtype,
-        shape=list(raw.shape),
-        digest=digest(raw),
-        object=object_name,
-        encoding=encoded.encoding,
-        base=base if encoded.encoding in DELTAS else None,
-        depth=encoded.depth,
-    )
-
-
-def decode(name: str, entry: TensorEntry, stored: RawTensor, base: RawTensor | None) -> RawTensor:
-    """Give back a tensor's plain bytes, verified.
-
-    Parameters
-    ----------
-    name : str
-        The tensor, for messages.
-    entry : TensorEntry
-        What the manifest says of it (checked before).
-    stored : RawTensor
-        What the payload holds under that name.
-    base : RawTensor or None
-        The decoded tensor that an ``xor-zstd`` or ``grown-zstd`` payload refers to.
-
-    Raises
-    ------
-    StoreError
-        ``store.corrupt`` if sizes, base or digest do not fit.
-
-    Examples
-    --------
-    >>> raw = RawTensor("I32", (500,), bytes(2000))
-    >>> encoded = encode(raw, None, 0)
-    >>> decode("steps", describe(raw, encoded, "", None), encoded.stored, None) == raw
-    True
-    """
-    what = f"tensor {name!r} in object {entry.object[:12]}"
-    if entry.encoding == "raw":
-        if (stored.dtype, list(stored.shape)) != (entry.dtype, entry.shape):
-            raise corrupt(f"{what} is {stored.dtype} {list(stored.shape)}, not {entry.dtype} {entry.shape}")
-        data = stored.data
-    else:
-        if stored.dtype != "U8" or len(stored.shape) != 1:
-            raise corrupt(f"{what} is not a row of compressed bytes")
-        data = _decompressed(what, entry, stored.data, base)
-    raw = RawTensor(entry.dtype, tuple(entry.shape), data)
-    if digest(raw) != entry.digest:
-        raise corrupt(f"{what} does not have the digest {entry.digest[:12]} that its manifest names")
-    return raw
-
-
-def _decompressed(what: str, entry: TensorEntry, packed: bytes | memoryview, base: RawTensor | None) -> memoryview:
-    size, width = byte_size(entry.dtype, entry.shape), DTYPE_BYTES[entry.dtype]
-    planes = inflate(packed, what, size=size, limit=MAX_TENSOR_BYTES)
-    plain = np.frombuffer(planes, np.uint8).reshape(width, -1).T.copy().reshape(-1)
-    if entry.encoding in DELTAS:
-        if base is None or base.dtype != entry.dtype:
-            raise corrupt(f"{what} has no {entry.dtype} base to be decoded against")
-        if entry.encoding == "grown-zstd" and not _has_wider_rows(base.shape, entry.shape):
-            raise corrupt(f"{what} has not grown to {entry.shape} from its base, which is {list(base.shape)}")
-        plain ^= _fitted(base, entry.shape, entry.encoding)
-    return plain.data
-
-
-def _deflate(plain: np.ndarray, width: int) -> bytes:
-    # Byte planes: exponents beside exponents, so that zstd finds what repeats (ZipNN, arXiv 2411.05239).
-    planes = np.ascontiguousarray(plain.reshape(-1, width).T)
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(planes.data)
-
-
-def _row(packed: bytes) -> RawTensor:
-    return RawTensor("U8", (len(packed),), packed)
-
-
-def _has_wider_rows(old: Sequence[int], new: Sequence[int]) -> bool:
-    """Whether a tensor has grown otherwise than by new rows at its end, which need no encoding of their own."""
-    one_kind = len(old) == len(new) <= MAX_GROWN_DIMENSIONS
-    return one_kind and tuple(old[1:]) != tuple(new[1:]) and all(a <= b for a, b in zip(old, new, strict=True))
-
-
-def _fitted(base: RawTensor, shape: Sequence[int], encoding: Encoding) -> np.ndarray:
-    """The bytes of a base in the size of the tensor that is a delta against it, with zeros where it has none."""
-    width, data = DTYPE_BYTES[base.dtype], np.frombuffer(base.data, np.uint8)
-    if encoding == "grown-zstd":
-        grown = np.zeros((*shape, width), np.uint8)
-        grown[tuple(map(slice, base.shape))] = data.reshape(*base.shape, width)
-        return grown.reshape(-1)
-    size = byte_size(base.dtype, shape)
-    data = data[:size]
-    return data if data.size == size else np.concatenate([data, np.zeros(size - data.size, np.uint8)])
 
 
 def pack_tensors(tensors: Mapping[str, RawTensor]) -> bytes:

@@ -9,10 +9,15 @@ import msgspec
 from dripstone.core.errors import ModelError
 from dripstone.core.records import Manifest, TensorEntry
 from dripstone.store.checks import corrupt, is_hash, parse
-from dripstone.store.format import DELTAS, MAX_DEPTH, MAX_GROWN_DIMENSIONS, is_sane, merkle_root, version_id
+from dripstone.store.encoding import DELTAS, MAX_DEPTH, MAX_GROWN_DIMENSIONS
+from dripstone.store.format import is_sane, merkle_root, version_id
 
-VERSION_FORMATS = ("dripstone-version 1", "dripstone-version 2")
-"""The second has tensors that are ``grown-zstd``; the first is written wherever it does."""
+VERSION_FORMATS = {
+    "dripstone-version 1": ("raw", "zstd", "xor-zstd"),
+    "dripstone-version 2": ("raw", "zstd", "xor-zstd", "grown-zstd"),
+    "dripstone-version 3": ("raw", "zstd", "xor-zstd", "grown-zstd", "sparse-zstd", "low-rank"),
+}
+"""Which encodings each format knows; the oldest is written that knows all."""
 
 MAX_MANIFEST_BYTES = 2**26
 
@@ -20,7 +25,7 @@ _MANIFEST = msgspec.json.Decoder(Manifest)
 
 
 class _Format(msgspec.Struct):
-    format: str = VERSION_FORMATS[0]
+    format: str = next(iter(VERSION_FORMATS))
 
 
 _FORMAT = msgspec.json.Decoder(_Format)
@@ -28,7 +33,8 @@ _FORMAT = msgspec.json.Decoder(_Format)
 
 def format_of(entries: Mapping[str, TensorEntry]) -> str:
     """The oldest format that can hold these tensors."""
-    return VERSION_FORMATS[any(entry.encoding == "grown-zstd" for entry in entries.values())]
+    used = {entry.encoding for entry in entries.values()}
+    return next(name for name, known in VERSION_FORMATS.items() if used <= set(known))
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

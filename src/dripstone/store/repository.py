@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from dripstone.core.errors import ModelError, StoreError, UsageError
+from dripstone.core.low_rank import Factors
 from dripstone.core.records import Certificate, LogEntry, Manifest, Spec, Update
 from dripstone.core.tensors import RawTensor
 from dripstone.store import certificates, verify
@@ -148,6 +149,7 @@ class Repository:
         selection: str,
         data: str,
         tensors: Mapping[str, RawTensor],
+        factors: Mapping[str, Factors] | None = None,
     ) -> StoredVersion:
         """Store a version. It has an id from now on, and no verdict.
 
@@ -169,6 +171,8 @@ class Repository:
             Fingerprint of the data.
         tensors : mapping of str to RawTensor
             Those that differ from the parent's (all, for a root); the others stay where they are.
+        factors : mapping of str to Factors, optional
+            Products that were added to some of the parent's tensors, and have made these of them.
 
         Returns
         -------
@@ -185,7 +189,7 @@ class Repository:
         if large := [name for name, content in assets.items() if len(content) > _MAX_ASSET_BYTES]:
             raise ModelError(f"asset {large[0]!r} is larger than a store takes", remedy="use files of at most 1 GiB")
         hashes = {name: self.objects.put(content) for name, content in assets.items()}
-        entries, payload_bytes = self._versions.write_tensors(parent, tensors)
+        entries, payload_bytes = self._versions.write_tensors(parent, tensors, factors or {})
         manifest = Manifest(
             spec=msgspec.structs.replace(spec, assets={**spec.assets, **hashes}),
             task=task,
@@ -220,6 +224,10 @@ class Repository:
     def each_tensor(self, version: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, RawTensor]]:
         """As `read_tensors`, one at a time in the order of the files, for whoever cannot hold them all."""
         return self._versions.each_tensor(version, names)
+
+    def read_factors(self, version: str) -> dict[str, Factors]:
+        """The products of low rank that a version added to tensors of its parent, by tensor; none for most versions."""
+        return self._versions.read_factors(version)
 
     def read_asset(self, name: str) -> bytes:
         """An asset by its hash."""

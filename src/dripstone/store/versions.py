@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dripstone.core.errors import UsageError
+from dripstone.core.low_rank import Factors
 from dripstone.core.records import Manifest, TensorEntry
 from dripstone.core.tensors import RawTensor
 from dripstone.store.checks import corrupt, is_hash
+from dripstone.store.encoding import decode, describe, encode
 from dripstone.store.files import is_there, list_names, read_bounded, write_new
-from dripstone.store.format import MAX_PAYLOAD_BYTES, decode, describe, digest, encode, pack_parts, unpack, version_id
+from dripstone.store.format import MAX_PAYLOAD_BYTES, digest, pack_parts, unpack, version_id
+from dripstone.store.low_rank import pack_factors, unpack_factors
 from dripstone.store.manifest import MAX_MANIFEST_BYTES, decode_manifest, encode_manifest
 from dripstone.store.objects import Objects
+
+BESIDE = "#low-rank"
+"""After a tensor's name in a payload: the product that was added to it, where it is stored otherwise."""
 
 
 class Versions:
@@ -70,8 +77,13 @@ class Versions:
             )
         return self._decode({name: manifest.tensors[name] for name in wanted})
 
-    def write_tensors(self, parent: str | None, tensors: Mapping[str, RawTensor]) -> tuple[dict[str, TensorEntry], int]:
-        """Store what differs from the parent, and return the entries of all tensors and the bytes of the payload."""
+    def write_tensors(
+        self, parent: str | None, tensors: Mapping[str, RawTensor], factors: Mapping[str, Factors]
+    ) -> tuple[dict[str, TensorEntry], int]:
+        """Store what differs from the parent, and return the entries of all tensors and the bytes of the payload.
+
+        ``factors`` are products that were added to some; where a tensor is stored otherwise, they lie beside it.
+        """
         old = self.manifest(parent).tensors if parent is not None else {}
         changed = {name: raw for name, raw in tensors.items() if name not in old or not _is_same(old[name], raw)}
         if not changed:
@@ -79,13 +91,37 @@ class Versions:
         known = {name: old[name] for name in changed if name in old}
         bases = dict(self._decode(known))
         encoded = {
-            name: encode(raw, bases.pop(name, None), known[name].depth if name in known else 0)
+            name: encode(raw, bases.pop(name, None), known[name].depth if name in known else 0, factors.get(name))
             for name, raw in changed.items()
         }
-        payload = pack_parts({name: item.stored for name, item in encoded.items()})
+        stored = {name: item.stored for name, item in encoded.items()}
+        for name in changed.keys() & factors.keys():
+            if encoded[name].encoding != "low-rank":
+                packed = pack_factors(factors[name])
+                stored[name + BESIDE] = RawTensor("U8", (len(packed),), packed)
+        payload = pack_parts(stored)
         place = self.objects.put(*payload)
         new = {name: describe(raw, encoded[name], place, parent) for name, raw in changed.items()}
         return {**old, **new}, sum(len(part) for part in payload)
+
+    def read_factors(self, version: str) -> dict[str, Factors]:
+        """The products that a version added to tensors of its parent, by tensor."""
+        manifest = self.manifest(version)
+        old = self.manifest(manifest.parent).tensors if manifest.parent is not None else {}
+        by_object: dict[str, list[str]] = {}
+        for name, entry in manifest.tensors.items():
+            if entry != old.get(name):
+                by_object.setdefault(entry.object, []).append(name)
+        found = {}
+        for place, names in by_object.items():
+            stored = unpack(self.objects.get(place, MAX_PAYLOAD_BYTES))
+            for name in names:
+                entry = manifest.tensors[name]
+                row = stored.get(name if entry.encoding == "low-rank" else name + BESIDE)
+                if row is not None and entry.shape:
+                    what = f"the product of {name!r} in object {place[:12]}"
+                    found[name] = unpack_factors(what, row.data, entry.shape[0], math.prod(entry.shape[1:]))
+        return dict(sorted(found.items()))
 
     def _decode(self, entries: Mapping[str, TensorEntry]) -> Iterator[tuple[str, RawTensor]]:
         """Tensors of one version. Depth falls by one at each base, so no chain is longer than its first entry says."""

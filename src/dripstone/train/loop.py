@@ -7,7 +7,7 @@ momentum cannot move what was not selected.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from dripstone.core.devices import device_of, has_bfloat16
 from dripstone.core.errors import DivergedError
 from dripstone.core.events import Epoch
 from dripstone.core.examples import Inputs
+from dripstone.core.parts import Chosen, Part, Rotation
 from dripstone.core.protocols import Change, Model, Prune
 from dripstone.core.seeding import seeded
 from dripstone.core.tensors import RawTensor
@@ -30,7 +31,7 @@ from dripstone.train.batches import make_batches
 from dripstone.train.carry import load_state, save_state
 from dripstone.train.modes import evaluating
 from dripstone.train.optimizers import make_optimizers
-from dripstone.train.parts import Kept
+from dripstone.train.packed import Packed
 from dripstone.train.retain import ParameterTerms, RowTerms, make_terms
 from dripstone.train.rows import Rows
 from dripstone.train.schedule import learning_rate_factor, set_learning_rate
@@ -51,7 +52,8 @@ def run_loop(
     carried: dict[str, RawTensor] | None = None,
     prune: Prune | None = None,
     change: Change | None = None,
-    parts: Mapping[str, tuple[int, int]] | None = None,
+    parts: Mapping[str, Part] | None = None,
+    rotation: Rotation | None = None,
 ) -> Generator[Epoch, None, dict[str, RawTensor]]:
     """Train the named parameters of a fork in place; yields after each epoch.
 
@@ -77,8 +79,10 @@ def run_loop(
         Chooses the rows of each epoch. Without it, every epoch learns all.
     change : Change, optional
         What each batch's inputs become before they are learned; a cache has no part in it then.
-    parts : mapping of str to (int, int), optional
-        Of parameters that may move in part only, the dimension in which they do so, and the first index of what moves.
+    parts : mapping of str to Part, optional
+        Of parameters that may move in part only, which part.
+    rotation : Rotation, optional
+        Which of the named parameters move from the first step on, and which others after every so many.
 
     Returns
     -------
@@ -112,27 +116,29 @@ def run_loop(
     smallest = _smallest_batch(len(learned), config.batch_size)
     if prune is not None:
         smallest = min(smallest, (config.batch_size + 1) // 2)
-    named = _prepare(
-        model, set(names), alone=0 < smallest < 2 * processes.size() or (processes.size() > 1 and cache is not None)
-    )
+    alone = 0 < smallest < 2 * processes.size() or (processes.size() > 1 and cache is not None)
+    first = Chosen(list(names), parts or {}) if rotation is None else next(rotation.turns)
+    loop = _Loop(model, rows, config, generator, None if change else cache, prune, change, rotation, alone=alone)
     try:
-        kept = Kept(named, parts or {})
-        loop = _Loop(model, named, rows, config, generator, None if change else cache, prune, change, kept)
+        loop.take_turn(first)
+        loop.add_terms()
         if carried and config.step.carry:
-            load_state(loop.optimizers, named, carried)
-        best = _Best(model, named, Patience(config.stop))
+            load_state(loop.optimizers, loop.packed.leaves, carried)
+        moving = [*_named(model, names).values(), *model.buffers()]
+        best = _Best(moving, Patience(config.stop))
         for epoch in range(1, config.stop.epochs + 1):
             loss = loop.run_epoch(learned, epoch)
-            _check(loss, named, epoch)
+            _check(loss, loop.packed.leaves, epoch)
             yield Epoch(selection, epoch, config.stop.epochs, loss)
             if len(watched):
                 best.see(processes.by_first(partial(loop.measure, watched), float))
             if best.patience.exhausted or loop.stopwatch.out_of_time():
                 break
         best.restore()
-        processes.copy_first([*named.values(), *model.buffers()])
-        return save_state(loop.optimizers, named) if config.step.carry else {}
+        processes.copy_first(moving)
+        return save_state(loop.optimizers, loop.packed.leaves) if config.step.carry else {}
     finally:
+        loop.packed.close()
         for parameter, flag in flags:
             parameter.grad = None
             parameter.requires_grad_(flag)
@@ -144,17 +150,18 @@ class _Loop:
     """What every step needs."""
 
     model: nn.Module
-    named: dict[str, nn.Parameter]
     rows: Rows
     config: TrainConfig
     generator: torch.Generator
     cache: ActivationCache | None
     prune: Prune | None
     change: Change | None
-    kept: Kept
-    optimizers: list[torch.optim.Optimizer] = field(init=False)
-    row_terms: RowTerms = field(init=False)
-    parameter_terms: ParameterTerms = field(init=False)
+    rotation: Rotation | None
+    alone: bool
+    packed: Packed = field(init=False, default_factory=lambda: Packed({}, {}))
+    optimizers: list[torch.optim.Optimizer] = field(init=False, default_factory=list)
+    row_terms: RowTerms = field(init=False, default_factory=list)
+    parameter_terms: ParameterTerms = field(init=False, default_factory=list)
     weights: torch.Tensor = field(init=False)
     factors: torch.Tensor = field(init=False)
     losses: torch.Tensor = field(init=False)
@@ -171,13 +178,22 @@ class _Loop:
         cached = torch.tensor([self.cache is not None and self.cache.reason is None], dtype=torch.int64)
         processes.add_up(cached)
         self.settled = processes.size() > 1 and int(cached) == processes.size()
-        self.optimizers = make_optimizers(self.named, self.config)
-        self.row_terms, self.parameter_terms = make_terms(self.model, self.named, self.rows, self.config.retain)
         self.weights = self.rows.relative_weights()
         self.factors = torch.ones(len(self.weights), dtype=torch.float64)
         self.losses = torch.full((len(self.weights),), math.nan, dtype=torch.float64)
         self.draw = np.random.default_rng(self.config.seed)
         self.stopwatch = Stopwatch(self.config.stop)
+
+    def take_turn(self, chosen: Chosen) -> None:
+        """Let these move, and nothing else, from the next step on; with a state of their own."""
+        self.packed.close()
+        self.packed = Packed(_prepare(self.model, set(chosen.names), alone=self.alone), chosen.parts)
+        self.optimizers = make_optimizers(self.packed.leaves, self.config)
+
+    def add_terms(self) -> None:
+        """Hold what the configuration says, as it is now."""
+        moving = self.packed.moving.values()
+        self.row_terms, self.parameter_terms = make_terms(self.model, moving, self.rows, self.config.retain)
 
     def run_epoch(self, learned: torch.Tensor, epoch: int) -> float:
         """One pass; returns the weighted mean of the loss. Dropout draws from a generator that nobody else moves."""
@@ -213,6 +229,9 @@ class _Loop:
 
     def _step(self, group: Sequence[torch.Tensor], planned: int) -> float:
         """One step over some batches; returns the sum of their rows' losses."""
+        if self.rotation is not None and self.steps and self.steps % self.rotation.every == 0:
+            self.take_turn(next(self.rotation.turns))
+        leaves = self.packed.leaves.values()
         count = sum(len(index) for index in group)
         total = 0.0
         for optimizer in self.optimizers:
@@ -223,14 +242,13 @@ class _Loop:
                 loss = loss * (len(index) / count)
                 loss.backward()
                 total += float(loss.detach())
-        total = processes.add_up_gradients(list(self.named.values()), total)
-        self.kept.drop_gradients()
+        total = processes.add_up_gradients(list(leaves), total)
         if self.config.step.clip is not None:
-            nn.utils.clip_grad_norm_(self.named.values(), self.config.step.clip)
+            nn.utils.clip_grad_norm_(leaves, self.config.step.clip)
         set_learning_rate(self.optimizers, learning_rate_factor(self.steps, planned, self.config.step))
         for optimizer in self.optimizers:
             optimizer.step()
-        self.kept.put_back()
+        self.packed.put()
         self.steps += 1
         self.stopwatch.step_done()
         return total * count
@@ -294,23 +312,19 @@ class _Loop:
 
 @dataclass(slots=True, eq=False)
 class _Best:
-    """The weights at the lowest watched loss."""
+    """The tensors that move, as they were at the lowest watched loss."""
 
-    model: nn.Module
-    named: dict[str, nn.Parameter]
+    moving: list[torch.Tensor]
     patience: Patience
     kept: list[torch.Tensor] = field(default_factory=list)
 
-    def _moving(self) -> list[torch.Tensor]:
-        return [*self.named.values(), *self.model.buffers()]
-
     def see(self, loss: float) -> None:
         if self.patience.improved(loss):
-            self.kept = [tensor.detach().clone() for tensor in self._moving()]
+            self.kept = [tensor.detach().clone() for tensor in self.moving]
 
     def restore(self) -> None:
         with torch.no_grad():
-            for tensor, kept in zip(self._moving(), self.kept or self._moving(), strict=True):
+            for tensor, kept in zip(self.moving, self.kept or self.moving, strict=True):
                 tensor.copy_(kept)
 
 
@@ -329,20 +343,27 @@ def _smallest_batch(rows: int, size: int) -> int:
 
 
 def _prepare(model: nn.Module, names: set[str], *, alone: bool) -> dict[str, nn.Parameter]:
-    """The chosen parameters, a tied one under its first name; flags and modes are set for training."""
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    chosen: dict[int, str] = {}
-    for name in sorted(names):
-        chosen.setdefault(id(parameters[name]), name)
-    for parameter in parameters.values():
+    """The chosen parameters; flags and modes are set for training."""
+    named = _named(model, names)
+    chosen = {id(parameter) for parameter in named.values()}
+    for parameter in model.parameters():
         parameter.grad = None
         parameter.requires_grad_(id(parameter) in chosen)
-    _set_modes(model, set(chosen), training=False)
+    _set_modes(model, chosen, training=False)
     if alone:
         # One row has no variance to normalise by.
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.training = False
+    return named
+
+
+def _named(model: nn.Module, names: Collection[str]) -> dict[str, nn.Parameter]:
+    """The parameters of these names, a tied one under the first of its own."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    chosen: dict[int, str] = {}
+    for name in sorted(names):
+        chosen.setdefault(id(parameters[name]), name)
     return {name: parameters[name] for name in chosen.values()}
 
 

@@ -38,6 +38,7 @@ class Prototypes(nn.Module):
 
     def __init__(self, features: torch.Tensor, targets: torch.Tensor, classes: int) -> None:
         super().__init__()
+        self.features = features.shape[1]
         unit = nn.functional.normalize(features.detach().float(), dim=1)
         sums = torch.zeros(classes, unit.shape[1], device=unit.device).index_add_(0, targets, unit)
         self.weight = nn.Parameter(nn.functional.normalize(sums, dim=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from dripstone.train.distillation import Distillation
 from dripstone.train.ewc import ElasticWeightConsolidation, fisher_diagonal
 from dripstone.train.held_logits import HeldLogits, HeldTokens
 from dripstone.train.l2 import L2Penalty, held_part
+from dripstone.train.packed import Moving
 from dripstone.train.rows import Rows
 
 RowTerms = list[Distillation | DarkExperienceReplay]
@@ -24,7 +25,7 @@ ParameterTerms = list[ElasticWeightConsolidation | L2Penalty]
 
 
 def make_terms(
-    model: nn.Module, named: Mapping[str, nn.Parameter], rows: Rows, config: Retain
+    model: nn.Module, moving: Collection[Moving], rows: Rows, config: Retain
 ) -> tuple[RowTerms, ParameterTerms]:
     """The terms that the configuration asks for and that have something to hold.
 
@@ -36,9 +37,9 @@ def make_terms(
     ----------
     model : torch.nn.Module
         The fork before training: the champion, but for a head that may have grown. It is only read.
-    named : mapping of str to torch.nn.Parameter
-        The parameters that may move. Their values of now are those that are held; of the head's, those of the labels
-        that the champion knew. One under several names counts once.
+    moving : collection of Moving
+        What may move. Its values of now are those that are held; of the head's, those of the labels that the champion
+        knew. A parameter under several names counts once.
     rows : Rows
         New and replayed rows.
     config : Retain
@@ -53,17 +54,18 @@ def make_terms(
     --------
     >>> import numpy as np
     >>> from dripstone.models import mlp
+    >>> from dripstone.train.packed import Packed
     >>> model = mlp(inputs=2, random_features=16)
     >>> model.head.grow(2)
     >>> inputs = [np.array([x, 1.0], dtype="f4") for x in (-1.0, 1.0)]
     >>> old = torch.tensor([False, True])
     >>> rows = Rows(inputs, torch.tensor([1, 0]), torch.ones(2), None, old, known=1, champion_logits=torch.zeros(2, 1))
-    >>> named = {"head.weight": model.head.weight}
-    >>> per_row, per_parameter = make_terms(model, named, rows, Retain(distill=1.0, l2=0.1))
+    >>> moving = Packed({"head.weight": model.head.weight}, {}).moving
+    >>> per_row, per_parameter = make_terms(model, moving.values(), rows, Retain(distill=1.0, l2=0.1))
     >>> [type(term).__name__ for term in per_row + per_parameter]
     ['Distillation', 'L2Penalty']
     """
-    return _row_terms(rows, config), _parameter_terms(model, named, rows, config)
+    return _row_terms(rows, config), _parameter_terms(model, moving, rows, config)
 
 
 def _row_terms(rows: Rows, config: Retain) -> RowTerms:
@@ -87,33 +89,35 @@ def _held(rows: Rows, weights: torch.Tensor) -> HeldLogits | HeldTokens:
     return HeldLogits(rows.champion_logits, weights)
 
 
-def _parameter_terms(model: nn.Module, named: Mapping[str, nn.Parameter], rows: Rows, config: Retain) -> ParameterTerms:
+def _parameter_terms(model: nn.Module, moving: Collection[Moving], rows: Rows, config: Retain) -> ParameterTerms:
     if not (config.ewc or config.l2):
         return []
-    parameters = list({id(parameter): parameter for parameter in named.values()}.values())
-    starts = [_start(model, parameter, rows.known) for parameter in parameters]
-    held = [(parameter, start) for parameter, start in zip(parameters, starts, strict=True) if start.numel()]
-    if not held:
+    once = {id(one.leaf): one for one in moving}.values()
+    pairs = [(one, _start(model, one, rows.known)) for one in once]
+    pairs = [(one, start) for one, start in pairs if start.numel()]
+    if not pairs:
         return []
-    parameters, starts = [parameter for parameter, _ in held], [start for _, start in held]
+    held, starts = [one for one, _ in pairs], [start for _, start in pairs]
+    leaves = [one.leaf for one in held]
     terms: ParameterTerms = []
-    if config.ewc and (fisher := _fisher(model, parameters, starts, rows)):
-        terms.append(ElasticWeightConsolidation(config.ewc, parameters, starts, fisher))
+    if config.ewc and (fisher := _fisher(model, held, starts, rows)):
+        terms.append(ElasticWeightConsolidation(config.ewc, leaves, starts, fisher))
     if config.l2:
-        terms.append(L2Penalty(config.l2, parameters, starts))
+        terms.append(L2Penalty(config.l2, leaves, starts))
     return terms
 
 
-def _start(model: nn.Module, parameter: nn.Parameter, known: int) -> torch.Tensor:
+def _start(model: nn.Module, moving: Moving, known: int) -> torch.Tensor:
+    """What is held of a leaf: of the head's, that of the labels the champion knew, which come first in it."""
     wrapped: Model = model  # type: ignore[assignment]
-    values = parameter.detach()
-    grows = any(parameter is one for one in wrapped.head.parameters(recurse=False))
-    return (values[:known] if grows else values).clone()
+    values = moving.leaf.detach()
+    if any(moving.parameter is one for one in wrapped.head.parameters(recurse=False)):
+        part = moving.part
+        values = values[: known if part is None else part.before(known, moving.parameter.shape)]
+    return values.clone()
 
 
-def _fisher(
-    model: nn.Module, parameters: Sequence[nn.Parameter], starts: Sequence[torch.Tensor], rows: Rows
-) -> list[torch.Tensor]:
+def _fisher(model: nn.Module, held: Sequence[Moving], starts: Sequence[torch.Tensor], rows: Rows) -> list[torch.Tensor]:
     """Importances of what is held, from replayed rows; nothing if there are none."""
     labels = rows.targets.dim() == 1 and not rows.targets.is_floating_point()
     learned = rows.targets < rows.known if labels else torch.ones_like(rows.old)
@@ -122,7 +126,7 @@ def _fisher(
         return []
     fisher = fisher_diagonal(
         model,
-        parameters,
+        [one.parameter for one in held],
         [] if rows.features is not None else [rows.inputs[i] for i in index.tolist()],
         rows.targets[index],
         rows.weights[index],
@@ -130,4 +134,4 @@ def _fisher(
         None if rows.features is None else rows.features[index],
         rows.losses,
     )
-    return [held_part(whole, start) for whole, start in zip(fisher, starts, strict=True)]
+    return [held_part(one.of(whole), start) for one, whole, start in zip(held, fisher, starts, strict=True)]

@@ -269,6 +269,7 @@ def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
         statistics=_statistics(attempt),
         config=attempt.config,
         carried=state.optimizer,
+        turn=attempt.start.number,
     )
     if attempt.selection.name == LADDER:
         candidate = yield from climb(attempt, lesson)

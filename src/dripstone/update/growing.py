@@ -87,7 +87,7 @@ def grow(repository: Repository, config: Config, champion: Champion, *, depth: i
             remedy="look for weights that are not finite, or so large that sums overflow; nothing has changed",
             kind="model.growth",
         )
-    sizes = (count_parameters(champion.model, []).total, count_parameters(grown.model, []).total)
+    sizes = (count_parameters(champion.model).total, count_parameters(grown.model).total)
     reason = _reason(depth, ffn, *sizes, stored.delta_bytes)
     anchor = stored.version if state.anchor == champion.version else state.anchor
     certificate = Certificate(

@@ -13,26 +13,31 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import nn
 
 from dripstone.core.events import Event, Rebuilt, Trained
+from dripstone.core.low_rank import Factors
+from dripstone.core.parts import Chosen
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Rung
 from dripstone.select.ladder import rungs
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
+from dripstone.select.share import Draw
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.cached_features import features_from
-from dripstone.train.features import outputs_of
+from dripstone.train.features import features_of, outputs_of
 from dripstone.train.hyperparameters import choose_hyperparameters
+from dripstone.train.importance import importance
 from dripstone.train.rows import Rows
 from dripstone.train.statistics import no_rows
-from dripstone.train.tuning import tune
+from dripstone.train.tuning import tune, with_prototypes
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import Batch
-from dripstone.update.candidate import Candidate, solve_head, train_candidate
+from dripstone.update.candidate import Candidate, count_parameters, solve_head, train_candidate
 from dripstone.update.champion import Champion
 from dripstone.update.lesson import Lesson, training_weights
 from dripstone.update.solve_anew import old_rows, solve_anew
@@ -52,6 +57,8 @@ MANY_LABELS = 30
 TRIED = 5
 """One row in so many is tried, not learned, when rungs are compared."""
 
+_HEAD = ("head.weight", "head.bias")
+
 TUNED_ROWS = 1000
 """New and remembered rows on which blocks are tuned at most: what a look costs does not depend on what came."""
 
@@ -61,21 +68,29 @@ def backbone_names(selection: Selection, model: nn.Module, *, first: bool) -> li
 
     None for selections that leave nothing below them that could be cached; ``first`` says that the model has no labels.
     """
-    if selection.name == LADDER and first:
-        selection = parse_selection(rungs(model, RIDGE, "adamw")[-1])
-    if selection.name != "suffix":
+    suffixes = [selection]
+    if selection.name == LADDER:
+        suffixes = [parse_selection(rung) for rung in rungs(model, RIDGE, "adamw", selection.rungs)] if first else []
+    suffixes = [one for one in suffixes if one.name == "suffix"]
+    if not suffixes:
         return []
-    return [name for name in selection.parameters(model) if name.startswith("backbone.")]
+    longest = max(suffixes, key=lambda one: one.argument or 0)
+    return [name for name in longest.parameters(model) if name.startswith("backbone.")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Try:
-    """A rung that was trained on some of the rows, and which of the others it has right, [rows] bool."""
+    """A rung that was trained on some of the rows, and which of the others it has right, [rows] bool.
+
+    ``chosen`` is what it has moved of the backbone, ``factors`` are the products that it has added there.
+    """
 
     selection: Selection
     model: Model
     right: torch.Tensor
     rung: Rung
+    chosen: Chosen
+    factors: dict[str, Factors] = field(default_factory=dict)
 
 
 def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]:
@@ -89,14 +104,15 @@ def climb(attempt: Attempt, lesson: Lesson) -> Generator[Event, None, Candidate]
         With statistics.
     """
     look = attempt.start.state.look
-    lowest, *higher = map(parse_selection, rungs(lesson.encoding.starter, RIDGE, lesson.config.train.optimizer))
+    optimizer, asked = lesson.config.train.optimizer, attempt.selection.rungs
+    lowest, *higher = map(parse_selection, rungs(lesson.encoding.starter, RIDGE, optimizer, asked))
     if lesson.task.numbers:
         higher = []  # blocks are tuned by drawing the rows of a label together
     due = bool(higher) and (_is_due(lesson, look) or _errs_more(attempt, lesson))
     head = None if due else (yield from train_candidate(lesson, lowest))
     if head and (not higher or _keeps_up(head, look)):
         return replace(head, look=look or _look(head.rungs[0], lesson))
-    lesson = _with_cache(lesson, higher[-1])
+    lesson = _with_cache(lesson, higher)
     tried = yield from _try_rungs(lesson, higher[-1:] if due else higher, trusting=due and _are_many(lesson))
     best = tried[-1]
     if best.selection.name != "head":
@@ -151,7 +167,7 @@ def _try_rungs(lesson: Lesson, selections: list[Selection], *, trusting: bool) -
     alone = _try_head(learned, held)
     tried = [alone]
     for selection in selections if trusting or _wins(~alone.right, by=2.0) else []:
-        tuned = yield from _try_suffix(learned, held, selection)
+        tuned = yield from _try_tuned(learned, held, selection)
         tried.append(tuned)
         if _wins(tuned.right.double() - alone.right.double(), by=-1.0 if trusting else 2.0):
             return tried
@@ -202,58 +218,70 @@ def evenly(targets: torch.Tensor, count: int, seed: int) -> torch.Tensor:
     return order[torch.tensor(ranks, dtype=torch.int64).argsort(stable=True)[:count]]
 
 
-def _with_cache(lesson: Lesson, longest: Selection) -> Lesson:
+def _with_cache(lesson: Lesson, higher: list[Selection]) -> Lesson:
+    """The lesson with a cache of what lies below the longest suffix, where there is one among the rungs."""
     encoding = lesson.encoding
-    if encoding.cache is not None:
+    suffixes = [rung for rung in higher if rung.name == "suffix"]
+    if encoding.cache is not None or not suffixes:
         return lesson
+    longest = max(suffixes, key=lambda rung: rung.argument or 0)
     cache = ActivationCache(encoding.starter, backbone_names(longest, encoding.starter, first=False))  # type: ignore[arg-type]
     return replace(lesson, encoding=replace(encoding, cache=cache))
 
 
 def _try_head(learned: Lesson, held: Lesson) -> _Try:
     began = time.process_time()
-    model = learned.fork(["head.weight", "head.bias"])
+    model = learned.fork(list(_HEAD))
     solve_head(learned, model, no_rows())
     right = outputs_of(model, held.features).argmax(dim=1) == held.targets
     selection = parse_selection(f"head@{RIDGE}")
-    return _Try(selection, model, right, _rung(selection, right, began))
+    return _Try(selection, model, right, _rung(selection, right, began), Chosen([]))
 
 
-def _try_suffix(learned: Lesson, held: Lesson, selection: Selection) -> Generator[Event, None, _Try]:
-    """Tune the last blocks and solve a head on what they make of the rows."""
+def _try_tuned(learned: Lesson, held: Lesson, selection: Selection) -> Generator[Event, None, _Try]:
+    """Tune part of the backbone and solve a head on what it makes of the rows."""
     began = time.process_time()
-    tuned = yield from _tune(learned, selection)
-    features = [_features(tuned, part) for part in (learned, held)]
+    tuned, chosen, factors = yield from _tune(learned, selection)
+    features = [_features(tuned, selection, part) for part in (learned, held)]
     model = _with_head(learned, tuned, features[1])
     if not learned.champion.task.labels:
         choose_hyperparameters(model.head, features[1], held.targets, held.weights, learned.config.train.ridge)
     solve_head(replace(learned, known=features[0]), model, no_rows())
     right = outputs_of(model, features[1]).argmax(dim=1) == held.targets
-    return _Try(selection, model, right, _rung(selection, right, began))
+    return _Try(selection, model, right, _rung(selection, right, began), chosen, factors)
 
 
 def _rung(selection: Selection, right: torch.Tensor, began: float) -> Rung:
     return Rung(str(selection), float(right.double().mean()), time.process_time() - began)
 
 
-def _features(model: Model, lesson: Lesson) -> torch.Tensor:
-    """What a fork makes of the lesson's rows."""
-    assert lesson.encoding.cache is not None
-    return features_from(model, [row.inputs for row in lesson.rows], lesson.encoding.cache)
+def _features(model: Model, selection: Selection, lesson: Lesson) -> torch.Tensor:
+    """What a fork makes of the lesson's rows, from the cache where that lies below all that has moved."""
+    inputs, cache = [row.inputs for row in lesson.rows], lesson.encoding.cache
+    if selection.name != "suffix" or cache is None:
+        return features_of(model, inputs)
+    return features_from(model, inputs, cache)
 
 
-def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, Model]:
+def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, tuple[Model, Chosen, dict[str, Factors]]]:
     starter: Model = lesson.encoding.starter  # type: ignore[assignment]
-    names = backbone_names(selection, lesson.encoding.starter, first=False)
     rows = Rows(inputs=[row.inputs for row in lesson.rows], targets=lesson.targets, weights=lesson.weights)
-    cache, classes = lesson.encoding.cache, len(lesson.task.labels)
-    assert cache is not None
-    return (yield from tune(starter, names, rows, lesson.features, classes, lesson.config.train, cache))
+    model = with_prototypes(starter, rows, lesson.features, len(lesson.task.labels))
+    scores = {} if selection.scores is None else importance(model, rows, selection.scores)
+    model.get_submodule("head").requires_grad_(False)  # it moves anyhow, and is no part of what is chosen
+    chosen = selection.choose(
+        model, Draw(scores, np.random.default_rng([lesson.config.train.seed, lesson.turn]), lesson.turn)
+    )
+    model.get_submodule("head").requires_grad_(True)
+    cache = lesson.encoding.cache if selection.name == "suffix" else None
+    rank = int(selection.argument or 0) if selection.name == "low_rank" else None
+    tuned, factors = yield from tune(model, chosen, rows, lesson.config.train, cache, rank=rank)
+    return tuned, chosen, factors
 
 
 def _with_head(lesson: Lesson, tuned: Model, features: torch.Tensor) -> Model:
     """A fork with the tuned blocks, and a head whose expansion is fitted to features that they were not tuned on."""
-    model = lesson.fork(["head.weight", "head.bias"])
+    model = lesson.fork(list(_HEAD))
     model.backbone = tuned.backbone
     model.head.refit(features)
     return model
@@ -263,8 +291,16 @@ def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> 
     """The rung that won, with its head solved over every row so far."""
     began = time.process_time()
     old = old_rows(attempt, lesson)
-    lesson = replace(lesson, known=_features(best.model, lesson))
+    lesson = replace(lesson, known=_features(best.model, best.selection, lesson))
     anew = solve_anew(lesson, best.model, best.selection, old)
     yield Trained(str(best.selection), time.process_time() - began + sum(rung.cpu_seconds for rung in tried))
     yield Rebuilt(len(old) + len(lesson.rows))
-    return replace(anew, rungs=tried, replayed=len(lesson.replay), look=_look(best.rung, lesson))
+    moved = Chosen([*best.chosen.names, *_HEAD], best.chosen.parts)
+    return replace(
+        anew,
+        rungs=tried,
+        replayed=len(lesson.replay),
+        look=_look(best.rung, lesson),
+        parameters=count_parameters(best.model, moved, best.factors),
+        factors=best.factors,
+    )

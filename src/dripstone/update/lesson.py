@@ -58,7 +58,8 @@ class Lesson:
     ``rows`` are the batch's training rows, with ``targets`` [rows] as ``task`` encodes them and ``weights``
     [rows] float64; ``known`` [rows, d] are their features under the champion, None where they are not computed yet.
     ``replay`` are remembered rows, ``statistics`` those of all rows the champion was trained on, None where the closed
-    form has no say; ``carried`` is the state of the champion's optimisers.
+    form has no say; ``carried`` is the state of the champion's optimisers. ``turn`` grows from update to update, for
+    what takes turns.
     """
 
     champion: Champion
@@ -72,6 +73,7 @@ class Lesson:
     statistics: Statistics | None
     config: Config
     carried: dict[str, RawTensor] = field(default_factory=dict)
+    turn: int = 0
 
     @property
     def features(self) -> torch.Tensor:
@@ -131,6 +133,7 @@ def make_lesson(
     statistics: Statistics | None,
     config: Config,
     carried: dict[str, RawTensor] | None = None,
+    turn: int = 0,
 ) -> Lesson:
     """What a candidate learns from a batch: its training rows that are not set aside."""
     rows = batch.training()
@@ -147,6 +150,7 @@ def make_lesson(
         statistics=statistics,
         config=config,
         carried=carried or {},
+        turn=turn,
     )
 
 

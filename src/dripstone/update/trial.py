@@ -54,6 +54,7 @@ def _store(attempt: Attempt, candidate: Candidate) -> StoredVersion:
         selection=str(candidate.selection),
         data=attempt.batch.fingerprint(),
         tensors={name: view_raw(tensor) for name, tensor in changed_tensors(model, parent).items()},
+        factors=candidate.factors,
     )
 
 
