@@ -17,10 +17,14 @@ from dripstone.curate.augment import Change
 from dripstone.curate.prune import Prune
 from dripstone.models import decoder, mlp
 from dripstone.models.head import Head, Identity
+from dripstone.select.selection import parse_selection
+from dripstone.select.share import Draw
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.cached_features import encode_and_record, features_from
 from dripstone.train.features import features_of, result_of
+from dripstone.train.importance import importance
 from dripstone.train.loop import run_loop
+from dripstone.train.low_rank import adapted
 from dripstone.train.rows import Rows
 from dripstone.train.solve import solve
 from dripstone.train.statistics import add_rows, no_rows, to_sums
@@ -102,6 +106,29 @@ def language() -> Found:
     return [*model.state_dict().values(), torch.tensor(losses)]
 
 
+def part_of(selection: str, rank: int = 0) -> Found:
+    """What a share chosen by what the rows say has become, or products of low rank; and the scores."""
+    model = mlp(inputs=4, hidden=[8, 8], random_features=16)
+    model.fit(points(30))
+    model.head.fit(features_of(model, points(30)))
+    model.head.grow(3)
+    rows = Rows(points(25), torch.arange(25) % 3, torch.linspace(0.5, 1, 25))
+    with torch.no_grad():
+        model.head.weight.normal_(generator=torch.Generator().manual_seed(0))
+    asked = parse_selection(selection)
+    scores = importance(model, rows, asked.scores) if asked.scores else {}
+    names, parts = asked.choose(model, Draw(scores, known=3))
+    if rank:
+        weights = [name for name in names if name.startswith("backbone.")]
+        with adapted(model, weights, rank, seed=0) as products:
+            result_of(run_loop(model, [*products.names, "head.weight", "head.bias"], rows, FAST, selection))
+    else:
+        result_of(run_loop(model, names, rows, FAST, selection, parts=parts))
+    # A factor that all scores have in common changes no choice.
+    relative = [one / max(float(one.abs().max()), 1e-12) for one in scores.values()]
+    return [*model.state_dict().values(), *relative]
+
+
 def _moving(model: nn.Module) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
@@ -118,6 +145,10 @@ CASES: dict[str, Callable[[], Found]] = {
     "sums of classes": lambda: sums(torch.arange(1500) % 3),
     "sums of numbers": lambda: sums(torch.linspace(-1, 1, 1500, dtype=torch.float64)),
     "loop": loop,
+    "loop over rows": lambda: part_of("rows:0.3"),
+    "loop over entries": lambda: part_of("entries:0.3"),
+    "loop over blocks": lambda: part_of("blocks:0.5:gradient"),
+    "loop at low rank": lambda: part_of("low_rank:2", rank=2),
     "loop, batches of one row": lambda: loop(5, settings(batch_size=1)),
     "loop, fewer rows than processes": lambda: loop(2),
     "loop, stops without progress": lambda: loop(40, settings(stop=Stop(epochs=8, patience=1))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from dripstone.core.blocks import find_blocks
@@ -9,7 +11,7 @@ from dripstone.core.config import Config
 from dripstone.core.errors import UsageError
 from dripstone.core.protocols import Model, Task
 from dripstone.curate.policy import Policy, parse_policy
-from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
+from dripstone.select.selection import LADDER, RIDGE, SHARES, Selection, parse_selection
 from dripstone.train.optimizers import check_optimizer
 from dripstone.update.champion import Champion
 
@@ -24,6 +26,7 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
     """
     optimizer = config.train.optimizer
     selection = parse_selection(config.select.selection, RIDGE if champion.solvable else optimizer, optimizer)
+    _check_rungs(selection, champion)
     if selection.name == LADDER and champion.task.texts:
         selection = _ladder_of_texts(champion, optimizer)
     elif selection.name == LADDER and not champion.solvable:
@@ -52,7 +55,35 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
             remedy="set curate.policy to screen+replay:2000, or use train.retain.distill or l2",
             kind="usage.retain",
         )
+    if (retain.ewc or retain.l2) and (selection.every is not None or selection.name == "low_rank"):
+        why = "takes turns" if selection.every is not None else "adds a product, which begins as 0"
+        raise UsageError(
+            f"train.retain.ewc and train.retain.l2 hold parameters where they started, and {selection} {why}",
+            remedy="use train.retain.distill or derpp, or replay alone",
+            kind="usage.retain",
+        )
+    _check_model(selection, champion)
     return selection
+
+
+def _check_rungs(selection: Selection, champion: Champion) -> None:
+    """Refuse rungs of the user's own where the ladder has none to climb."""
+    if not selection.rungs or (champion.solvable and not champion.task.texts and not champion.task.numbers):
+        return
+    raise UsageError(
+        f"{selection} tunes features by labels that the closed form knows, and this project has none",
+        remedy=f"use ladder, or {selection.rungs[-1]}",
+        kind="usage.selection",
+    )
+
+
+def _check_model(selection: Selection, champion: Champion) -> None:
+    """Refuse what the model does not have: so many blocks, or layers for a product of low rank."""
+    module: nn.Module = champion.model  # type: ignore[assignment]
+    for rung in map(parse_selection, selection.rungs) if selection.name == LADDER else (selection,):
+        # Whether there is something to choose from does not depend on how it is chosen.
+        rung = replace(rung, by="random") if rung.name in SHARES else rung
+        rung.choose(module)
 
 
 def _ladder_of_texts(champion: Champion, optimizer: str) -> Selection:
