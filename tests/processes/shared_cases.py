@@ -124,9 +124,7 @@ def part_of(selection: str, rank: int = 0) -> Found:
             result_of(run_loop(model, [*products.names, "head.weight", "head.bias"], rows, FAST, selection))
     else:
         result_of(run_loop(model, names, rows, FAST, selection, parts=parts))
-    # A factor that all scores have in common changes no choice.
-    relative = [one / max(float(one.abs().max()), 1e-12) for one in scores.values()]
-    return [*model.state_dict().values(), *relative]
+    return [*model.state_dict().values(), *scores.values()]
 
 
 def _moving(model: nn.Module) -> list[str]:
@@ -147,6 +145,7 @@ CASES: dict[str, Callable[[], Found]] = {
     "loop": loop,
     "loop over rows": lambda: part_of("rows:0.3"),
     "loop over entries": lambda: part_of("entries:0.3"),
+    "loop over entries by Fisher information": lambda: part_of("entries:0.3:fisher"),
     "loop over blocks": lambda: part_of("blocks:0.5:gradient"),
     "loop at low rank": lambda: part_of("low_rank:2", rank=2),
     "loop, batches of one row": lambda: loop(5, settings(batch_size=1)),

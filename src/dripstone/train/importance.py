@@ -51,6 +51,7 @@ def importance(model: nn.Module, rows: Rows, by: str) -> dict[str, torch.Tensor]
     mine = chosen[processes.rank() :: processes.size()]
     scores = _fisher(model, named, rows, mine) if by == "fisher" else _gradients(model, named, rows, mine)
     for name in named:
+        scores[name] /= max(len(chosen), 1)
         processes.add_up(scores[name])
     # What all choose by has to be the same to the bit.
     processes.copy_first(list(scores.values()))
@@ -60,13 +61,13 @@ def importance(model: nn.Module, rows: Rows, by: str) -> dict[str, torch.Tensor]
 def _gradients(
     model: nn.Module, named: dict[str, nn.Parameter], rows: Rows, chosen: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """Up to one factor, which no choice depends on."""
+    """Sums over some rows."""
     weights = rows.relative_weights()
     with evaluating(model), torch.enable_grad():
         for index in chosen.split(BATCH):
             outputs = _outputs(model, rows, index)
             losses = rows.losses(outputs, rows.targets[index])
-            (losses * weights[index].to(losses)).sum().div(len(chosen)).backward()
+            (losses * weights[index].to(losses)).sum().backward()
     found = {name: torch.zeros_like(one) if one.grad is None else one.grad for name, one in named.items()}
     for parameter in named.values():
         parameter.grad = None
@@ -81,6 +82,7 @@ def _outputs(model: nn.Module, rows: Rows, index: torch.Tensor) -> torch.Tensor:
 def _fisher(
     model: nn.Module, named: dict[str, nn.Parameter], rows: Rows, chosen: torch.Tensor
 ) -> dict[str, torch.Tensor]:
+    """Sums over some rows."""
     wrapped: Model = model  # type: ignore[assignment]
     diagonal = fisher_diagonal(
         model,
@@ -91,4 +93,5 @@ def _fisher(
         len(wrapped.head.weight),
         losses=rows.losses,
     )
-    return dict(zip(named, diagonal, strict=True))
+    counted = float(rows.relative_weights()[chosen].sum())
+    return {name: one * counted for name, one in zip(named, diagonal, strict=True)}
