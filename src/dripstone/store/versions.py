@@ -89,11 +89,9 @@ class Versions:
         if not changed:
             return dict(old), 0
         known = {name: old[name] for name in changed if name in old}
-        bases = dict(self._decode(known))
-        encoded = {
-            name: encode(raw, bases.pop(name, None), known[name].depth if name in known else 0, factors.get(name))
-            for name, raw in changed.items()
-        }
+        encoded = {name: encode(raw, None, 0) for name, raw in changed.items() if name not in known}
+        for name, base in self._decode(known):  # one at a time: together they are as large as the model
+            encoded[name] = encode(changed[name], base, known[name].depth, factors.get(name))
         stored = {name: item.stored for name, item in encoded.items()}
         for name in changed.keys() & factors.keys():
             if encoded[name].encoding != "low-rank":
@@ -131,13 +129,16 @@ class Versions:
             by_object.setdefault(entry.object, []).append(name)
             if entry.base is not None:
                 by_base.setdefault(entry.base, []).append(name)
-        bases: dict[str, RawTensor] = {}
-        for base, names in by_base.items():
-            bases.update(self._decode(self._base_entries(base, {name: entries[name] for name in names})))
+        deltas: dict[str, RawTensor] = {}
         for place, names in by_object.items():
-            stored = unpack(self.objects.get(place, MAX_PAYLOAD_BYTES), names)
-            for name in names:
-                yield name, decode(name, entries[name], stored.pop(name), bases.pop(name, None))
+            for name, stored in unpack(self.objects.get(place, MAX_PAYLOAD_BYTES), names).items():
+                if entries[name].base is None:
+                    yield name, decode(name, entries[name], stored, None)
+                else:
+                    deltas[name] = stored
+        for base, names in by_base.items():
+            for name, raw in self._decode(self._base_entries(base, {name: entries[name] for name in names})):
+                yield name, decode(name, entries[name], deltas.pop(name), raw)
 
     def _base_entries(self, base: str, entries: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
         old = self.manifest(base).tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,7 +80,8 @@ def adapted(model: nn.Module, weights: Sequence[str], rank: int, seed: int) -> I
     ranks = {f"^{re.escape(path)}": min(rank, *_matrix(model, name)) for name, path in layers.items()}
     # The share of the product that counts is alpha over the rank; it is all of it.
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=chosen, rank_pattern=ranks, alpha_pattern=ranks)
-    with seeded(seed):
+    with seeded(seed), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # PEFT finds out which way each layer keeps its weight
         tuner = LoraModel(backbone, config, ADAPTER)
     products = Adapted([f"backbone.{path}.lora_{one}.{ADAPTER}.weight" for path in layers.values() for one in "AB"])
     try:

@@ -24,6 +24,7 @@ COMMANDS = {
     "promote": "Overrule the gate, with a reason.",
     "grow": "A larger model with the same answers.",
     "data": "Pending and quarantined rows: list, admit, drop.",
+    "export": "What low-rank updates added, as an adapter of PEFT's.",
     "verify": "Check every byte of the store.",
     "serve": "Serve the live version over HTTP.",
 }

@@ -1,0 +1,1 @@
+"""Every way to move a small part, side by side."""
