@@ -45,7 +45,7 @@ class Lived:
 
 def begin(stream: Stream, folder: Path, seed: int) -> None:
     """The version that every method starts from."""
-    learner = Learner.create(folder, model=stream.model(), settings={"gate.mode": "off"})
+    learner = Learner.create(folder, model=stream.model(), input="inputs", settings={"gate.mode": "off"})
     # A fixed key in place of the random one, so that the same rows are held out in every life.
     (learner.repository.path / "training" / "holdout.key").write_bytes(bytes([seed] * 32))
     Learner.open(folder, stream.first_settings).update(stream.first)

@@ -57,6 +57,11 @@ UPDATES = [
     (["good.csv", "--curate", "nothing"], "curation 'nothing'"),
     (["good.csv", "--optimizer", "adam-w"], "did you mean 'adamw'?"),
     (["good.csv", "--select", "suffix:1"], "suffix:1 asks for 1 blocks, the model has 0"),
+    (["good.csv", "--select", "rows:0"], "the share '0' is not above 0 and at most 1; write rows:0.1"),
+    (["good.csv", "--select", "entries:1.2"], "the share '1.2' is not above 0 and at most 1; write entries:0.1"),
+    (["good.csv", "--select", "blocks:0.5"], "the model has no blocks; use head, rows:p or entries:p"),
+    (["good.csv", "--select", "low_rank:8"], "PEFT knows no layer of this backbone (it has none with parameters)"),
+    (["good.csv", "--select", "ladder:suffix:2"], "suffix:2 asks for 2 blocks, the model has 0"),
     (["good.csv", "--set", "train.retain.ewc=1", "--curate", "screen"], "no rows are remembered"),
 ]
 

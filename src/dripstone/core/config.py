@@ -74,7 +74,9 @@ class CurateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SelectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which parameters may move, and how.
 
-    selection : ``ladder``; or ``head``, ``suffix:k``, ``vectors`` or ``full``, each with an optional ``@method``.
+    selection : ``ladder``, or with rungs of your own ``ladder:suffix:1/low_rank:8``; or ``head``, ``suffix:k``,
+    ``blocks:p``, ``vectors``, ``rows:p``, ``entries:p``, ``low_rank:r``, ``full`` or ``grown``, each with an optional
+    ``@method``. A share ``p`` may say how it is chosen, and after how many steps anew: ``rows:0.01:random:100``.
     """
 
     selection: str = "ladder"
