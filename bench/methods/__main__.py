@@ -5,7 +5,7 @@
 
 A network learns five digits; then five more, then pictures in which light and dark are exchanged, then more of the
 first kind, by one method in each life. ``--text`` takes a sentence encoder and intents of CLINC150. The gate is off:
-what is compared is what methods do, not what the gate makes of it. Every method remembers 100 rows, of texts 500.
+what is compared is what methods do, not what the gate makes of it. Every method remembers 100 rows, of texts 200.
 Learning rates are those that ``bench.methods.search`` chose on validation rows of the digits.
 
 "state" is what optimisers hold at most, "peak" how far the process rises above where it stood before the update, "kB a

@@ -63,7 +63,7 @@ def digits(seed: int) -> Stream:
 
 
 def intents(data: Path, seed: int) -> Stream:
-    """CLINC150: 75 intents; then 25 more; then five more rows of each of the hundred."""
+    """CLINC150: 75 intents; then 25 more; then three more rows of each of the hundred."""
     splits = json.loads((data / "data_full.json").read_text())
     domains = json.loads((data / "domains.json").read_text())
     draw = np.random.default_rng(seed)
@@ -83,9 +83,9 @@ def intents(data: Path, seed: int) -> Stream:
         model=lambda: text_classifier(packaged_encoder()),
         first=rows("train", old, 0, 50),
         first_settings={"select.selection": "ladder"},
-        stages=[rows("train", new, 0, 20), rows("train", labels, 50, 55)],
+        stages=[rows("train", new, 0, 12), rows("train", labels, 50, 53)],
         validation={"75": rows("val", old, 0, 5), "25": rows("val", new, 0, 15)},
-        test={"75": rows("test", old, 0, 10), "25": rows("test", new, 0, 30)},
+        test={"75": rows("test", old, 0, 6), "25": rows("test", new, 0, 18)},
         learned={"75": 0, "25": 1},
-        settings={"curate.policy": "screen+replay:500", "train.stop.epochs": 3},
+        settings={"curate.policy": "screen+replay:200", "train.stop.epochs": 3},
     )

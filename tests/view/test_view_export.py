@@ -45,9 +45,7 @@ def test_what_cannot_be_exported_is_said(adapted, dripstone):
     again = dripstone("-C", "p", "export", "live", "adapter")
     assert again.code == 2
     assert "is there already; name another folder" in again.err
-    assert (
-        dripstone("-C", "p", "update", "0.csv", "--select", "full", "--gate", "off", "--set", "train.seed=1").code == 0
-    )
+    assert dripstone("-C", "p", "update", "0.csv", "--select", "full", "--gate", "off").code == 0
     log = dripstone("-C", "p", "log", "--format", "json").json()
     other = dripstone("-C", "p", "export", log[-1]["version"], "other")
     assert other.code == 2

@@ -12,9 +12,7 @@ from dripstone.view.progress import follow
 
 @click.command("update")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option(
-    "--select", help="What may move: head, suffix:k, blocks:p, rows:p, entries:p, low_rank:r, full; with @METHOD."
-)
+@click.option("--select", help="What may move: ladder, head, suffix:k, rows:p, low_rank:r and others; with @METHOD.")
 @click.option("--optimizer", help="Of the loop: adamw, sgd, muon and others.")
 @click.option("--curate", help="Curation policies, as screen+replay:2000.")
 @click.option("--gate", help="Mode of the gate: steady, better or off.")
