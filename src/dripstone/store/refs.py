@@ -150,6 +150,7 @@ class Log:
 
 
 def _check_names(entry: LogEntry) -> None:
-    for name in (entry.version, entry.candidate, entry.page, entry.book, entry.certificate, entry.judged):
+    named = (entry.version, entry.candidate, entry.page, entry.book, entry.certificate, entry.judged, entry.unlearned)
+    for name in named:
         if name is not None and not is_hash(name):
             raise corrupt(f"log entry {entry.number} names {name!r}, which is not 64 hexadecimal digits")

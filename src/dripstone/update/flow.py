@@ -79,7 +79,7 @@ def run_update(
     RaceLostError
         If somebody else moved the store meanwhile.
     """
-    meter, config = Meter(), _with_horizon(config)
+    meter, config = Meter(), training_state.with_horizon(config)
     head = head_of(repository, champion, "the update")
     processes.agree("live version and settings", f"{head.number} {champion.version} {config}")
     book = repository.read_book(head.book) if head.book else Book()
@@ -93,18 +93,10 @@ def run_first(
     repository: Repository, config: Config, root: Champion, arrived: Iterable[Example], held_out: Sequence[Example]
 ) -> Iterator[Event]:
     """Train the first version on what ``init`` was given: no gate, since nothing is live that could be harmed."""
-    config = _with_horizon(config).override({"gate.mode": "off"})
+    config = training_state.with_horizon(config).override({"gate.mode": "off"})
     state = training_state.load_state(repository, config, root.version, root.model)
     start = Start(0, Book(), state, Meter(), held_out_file=held_out)
     yield from _run(repository, config, root, arrived, start)
-
-
-def _with_horizon(config: Config) -> Config:
-    """The settings, with no more trusted rows than old rows are to be remembered by."""
-    forget = parse_policy(config.curate.policy).forget
-    if forget is None:
-        return config
-    return config.override({"gate.trusted": min(config.gate.trusted, forget.trusted(config.gate.holdout))})
 
 
 def _run(
