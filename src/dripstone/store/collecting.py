@@ -87,6 +87,20 @@ def finish(repository: Repository) -> Freed:
     return Freed(files, size)
 
 
+def would_free(
+    repository: Repository, pages: Collection[str], states: Collection[str], versions: Collection[str]
+) -> int:
+    """Bytes that `finish` would delete, were these pages redacted, these states superseded and these versions collected."""
+    folder = repository.path / "training"
+    manifests = {version: repository.manifest(version) for version in repository.versions()}
+    needed = needed_objects(manifests, {*versions, *unnamed(repository, manifests), *collected(repository)})
+    gone = [folder / "ledger" / repository.deeds.current(page) for page in pages]
+    gone += [folder / "state" / state for state in states]
+    gone += [folder / "books" / book for book in list_names(folder / "books")]
+    gone += [repository.objects.path(name) for name in repository.objects.all() if name not in needed]
+    return total_size(gone)
+
+
 def superfluous(repository: Repository, moment: float) -> Iterator[Path]:
     """Files that hold, or may hold, what was unlearned, and that nothing refers to any more.
 

@@ -34,7 +34,9 @@ class Deed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``ids`` are keyed hashes of the rows' ids, by which a command that was cut short is known again. ``pages`` names, for
     each ledger page that held such a row, the page that is read in its place. ``versions`` were trained with them and
-    are collected, ``states`` are the files of training states that remember them.
+    are collected, ``states`` are the files of training states that remember them. ``exact`` says that nothing of the rows
+    is left in what is live since then. Where the output layer was solved anew, ``penalty`` is the one it was solved with,
+    and ``forget`` the policy by which its rows had faded.
     """
 
     number: int
@@ -42,6 +44,9 @@ class Deed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pages: dict[str, str] = {}
     versions: list[str] = []
     states: list[str] = []
+    exact: bool = True
+    penalty: float | None = None
+    forget: str = ""
     format: str = DEED_FORMAT
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "revert": "Make an earlier version live again.",
     "promote": "Overrule the gate, with a reason.",
     "grow": "A larger model with the same answers.",
+    "unlearn": "Take rows out of the store and of what is live.",
     "data": "Pending and quarantined rows: list, admit, drop.",
     "verify": "Check every byte of the store.",
     "serve": "Serve the live version over HTTP.",
