@@ -331,7 +331,10 @@ class Learner:
             If somebody else moved the store meanwhile; nothing has changed then.
         """
         given = [ids] if isinstance(ids, str) else list(ids)
-        return unlearning.unlearn(self.repository, self.config, self.champion(), given, dry_run=dry_run)
+        report = unlearning.unlearn(self.repository, self.config, self.champion(), given, dry_run=dry_run)
+        if not dry_run:
+            self._champion = None  # what learned the rows is not kept in memory either
+        return report
 
     def diff(self, old: str, new: str) -> dict[str, Any]:
         """What differs between two versions.

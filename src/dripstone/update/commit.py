@@ -106,6 +106,7 @@ def commit(
 def _commit(
     repository: Repository, config: Config, champion: Champion, batch: Batch, start: Start, outcome: Outcome
 ) -> Update:
+    repository.log.require(start.number)
     number = start.number + 1
     version = outcome.stored.version if outcome.stored else None
     spent = outcome.judgement is not None and outcome.judgement.evidence.alpha_spent > 0

@@ -13,7 +13,7 @@ from functools import partial
 
 from dripstone.core import events, processes
 from dripstone.core.config import Config
-from dripstone.core.errors import DivergedError
+from dripstone.core.errors import DivergedError, StoreError
 from dripstone.core.events import Event
 from dripstone.core.examples import Example, labels_of
 from dripstone.core.protocols import Task
@@ -86,7 +86,11 @@ def run_update(
     state = training_state.load_state(repository, config, champion.version, champion.model)
     retry = head.verdict == "refused" and head.candidate is None
     start = Start(head.number, book, state, meter, head.certificate, dry_run=dry_run, retry=retry)
-    yield from _run(repository, config, champion, arrived, start)
+    try:
+        yield from _run(repository, config, champion, arrived, start)
+    except StoreError:
+        repository.log.require(start.number)  # where rows were unlearned meanwhile, what was stored so far is deleted
+        raise
 
 
 def run_first(

@@ -240,6 +240,7 @@ def append(
     **more: Any,
 ) -> LogEntry:
     """Write the one log entry that makes a move so, after the book that it names; ``more`` are fields of its own."""
+    repository.log.require(number - 1)
     entry = LogEntry(
         number=number,
         version=version,
