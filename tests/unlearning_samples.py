@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -47,20 +48,14 @@ def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
         yield path, data
         start = data.find(MAGIC)
         while start >= 0:
-            try:
+            with contextlib.suppress(zstandard.ZstdError):
                 yield path, zstandard.ZstdDecompressor().decompressobj().decompress(data[start:])
-            except zstandard.ZstdError:
-                pass
             start = data.find(MAGIC, start + 1)
 
 
 def traces_of(folder: Path, *wanted: bytes) -> set[str]:
     """Files under a folder that hold any of these bytes, in whatever frame."""
-    return {
-        str(path.relative_to(folder))
-        for path, data in contents(folder)
-        if any(want in data for want in wanted)
-    }
+    return {str(path.relative_to(folder)) for path, data in contents(folder) if any(want in data for want in wanted)}
 
 
 def bytes_of(learner: Learner, row: PageRow) -> list[bytes]:

@@ -321,7 +321,8 @@ class Learner:
         Returns
         -------
         Unlearning
-            Whether it is exact, what was removed and collected, and the retraining that rows need which shaped features.
+            Whether it is exact, what was removed and collected, and the retraining that rows need which shaped
+            features.
 
         Raises
         ------

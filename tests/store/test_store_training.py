@@ -6,8 +6,8 @@ from store_samples import book, floats, page
 
 from dripstone.core.errors import StoreError
 from dripstone.core.tensors import RawTensor
-from dripstone.store.state import TrainingState
 from dripstone.store.refs import Log
+from dripstone.store.state import TrainingState
 from dripstone.store.training import Training
 
 V, W = "ab" * 32, "cd" * 32

@@ -279,9 +279,9 @@ class Certificate(msgspec.Struct, frozen=True):
     """Why a version may be live, or why not: what was compared, on which rows, under which rules, with what result.
 
     ``source`` says who vouches: the ``gate``, a ``person`` who overruled it or had rows unlearned (the verdict says
-    which), the ``champion``, which the version was grown from and answers like, or nobody, because it was the ``first`` version and nothing was live that it could
-    harm. ``merkle`` and ``champion_merkle`` are the Merkle roots of the tensors of ``version`` and ``champion``;
-    ``anchor`` is the best version so far as the judgement found it and
+    which), the ``champion``, which the version was grown from and answers like, or nobody, because it was the ``first``
+    version and nothing was live that it could harm. ``merkle`` and ``champion_merkle`` are the Merkle roots of the
+    tensors of ``version`` and ``champion``; ``anchor`` is the best version so far as the judgement found it and
     ``next_anchor`` as it left it. ``number`` is the log entry it was written for.
     """
 

@@ -90,7 +90,7 @@ def finish(repository: Repository) -> Freed:
 def would_free(
     repository: Repository, pages: Collection[str], states: Collection[str], versions: Collection[str]
 ) -> int:
-    """Bytes that `finish` would delete, were these pages redacted, these states superseded and these versions collected."""
+    """Bytes that `finish` would delete, were these pages redacted, states superseded and versions collected."""
     folder = repository.path / "training"
     manifests = {version: repository.manifest(version) for version in repository.versions()}
     needed = needed_objects(manifests, {*versions, *unnamed(repository, manifests), *collected(repository)})
@@ -166,7 +166,7 @@ def unnamed(repository: Repository, manifests: dict[str, Manifest]) -> set[str]:
 
 
 def needed_objects(manifests: dict[str, Manifest], gone: Collection[str]) -> set[str]:
-    """Objects of all versions but those that are gone. A delta's base is a version, too: a parent, which is as whole."""
+    """Objects of all versions but those that are gone. What a delta is against is a parent, which is as whole."""
     needed: set[str] = set()
     for version, manifest in manifests.items():
         if version not in gone:

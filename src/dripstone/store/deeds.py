@@ -8,6 +8,7 @@ what has become superfluous comes after that, and may be cut short: nothing read
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -32,11 +33,11 @@ _DONE = ".done"
 class Deed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What left the store with log entry ``number``.
 
-    ``ids`` are keyed hashes of the rows' ids, by which a command that was cut short is known again. ``pages`` names, for
-    each ledger page that held such a row, the page that is read in its place. ``versions`` were trained with them and
-    are collected, ``states`` are the files of training states that remember them. ``exact`` says that nothing of the rows
-    is left in what is live since then. Where the output layer was solved anew, ``penalty`` is the one it was solved with,
-    and ``forget`` the policy by which its rows had faded.
+    ``ids`` are keyed hashes of the rows' ids, by which a command that was cut short is known again. ``pages`` names,
+    for each ledger page that held such a row, the page that is read in its place. ``versions`` were trained with them
+    and are collected, ``states`` are the files of training states that remember them. ``exact`` says that nothing of
+    the rows is left in what is live since then. Where the output layer was solved anew, ``penalty`` is the one it was
+    solved with, and ``forget`` the policy by which its rows had faded.
     """
 
     number: int
@@ -180,6 +181,8 @@ def _check(deed: Deed, what: str) -> None:
         )
     if deed.number < 2:
         raise corrupt(f"{what} was written for log entry {deed.number}")
+    if deed.penalty is not None and not 0 < deed.penalty < math.inf:
+        raise corrupt(f"{what} names a penalty of {deed.penalty}")
     if bad := _not(is_hash, [*deed.pages, *deed.pages.values(), *deed.versions]):
         raise corrupt(f"{what} names {bad!r}, which is not 64 hexadecimal digits")
     if bad := _not(lambda name: STATE_NAME.fullmatch(name) is not None, deed.states):

@@ -403,13 +403,11 @@ class Repository:
     def sweep(self) -> int:
         """Remove temporary files older than an hour and superseded books older than a minute; how many files that were.
 
-        A book is written right before the log entry that names it. Deleting what was unlearned, where that was cut short,
+        A book is written right before the log entry that names it. Where deleting what was unlearned was cut short, it
         is brought to its end.
         """
-        swept = collecting.finish(self).files
-        return (
-            swept + sweep(self.path, _STALE_SECONDS) + self._training.sweep_books(self.kept_books(), _STALE_BOOK_SECONDS)
-        )
+        swept = collecting.finish(self).files + sweep(self.path, _STALE_SECONDS)
+        return swept + self._training.sweep_books(self.kept_books(), _STALE_BOOK_SECONDS)
 
     def _record_path(self, version: str, number: int, nonce: str) -> Path:
         if not _NONCE.fullmatch(nonce):

@@ -105,7 +105,7 @@ class _Reader:
         """The held-out rows of a page as a certificate has to name them, and how many were unlearned since then."""
         page = self.repository.read_page(name)
         ids = self._carried_ids(name, page) + [row.id for row in page.rows if row.role == "held_out"]
-        gone = sum(was("held_out", row) for row in (*page.rows, *page.carried))
+        gone = sum(was("held_out", row) for row in page.rows) + sum(was("held_out", item) for item in page.carried)
         return RowSet(len(ids), ids_digest(ids)), gone
 
     def _carried_ids(self, name: str, page: Page) -> list[str]:

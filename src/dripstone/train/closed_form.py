@@ -83,8 +83,8 @@ def solve_again(head: Head, statistics: Statistics, penalty: float, *, numbers: 
     Parameters
     ----------
     head : Head
-        Its weight and bias are overwritten in place. A class that no row is left of gets zeros, which is what the closed
-        form says of it; so does every class, where no row is left at all.
+        Its weight and bias are overwritten in place. A class that no row is left of gets zeros, which is what the
+        closed form says of it; so does every class, where no row is left at all.
     statistics : KeptRows or Sums
         Of every row that is left.
     penalty : float
@@ -102,9 +102,10 @@ def solve_again(head: Head, statistics: Statistics, penalty: float, *, numbers: 
     >>> from dripstone.models.head import Head, Identity
     >>> from dripstone.train.statistics import add_rows, no_rows
     >>> head = Head(Identity(2), classes=2)
-    >>> solve_again(head, add_rows(no_rows(), head, torch.eye(2), torch.tensor([1, 1]), torch.ones(2)), 0.5, numbers=False)
-    >>> head.weight.detach().numpy().round(2).tolist(), round(float(head.bias.detach()[1]), 2)
-    ([[0.0, 0.0], [0.29, 0.29]], 0.57)
+    >>> statistics = add_rows(no_rows(), head, torch.eye(2), torch.tensor([1, 1]), torch.ones(2))
+    >>> solve_again(head, statistics, 0.5, numbers=False)
+    >>> head.weight[0].tolist(), round(head.bias[1].item(), 2)
+    ([0.0, 0.0], 0.57)
     """
     if weighs_nothing(statistics):
         with torch.no_grad():

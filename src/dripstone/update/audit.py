@@ -126,7 +126,7 @@ def _because_unlearned(repository: Repository, entry: LogEntry, version: str, ot
     pages = [repository.page_of(ancestor) for ancestor in ancestors(repository, version)]
     for name in {entry.page, *pages} - {None}:
         page = repository.read_page(name or "")
-        if any(was("held_out", row) for row in (*page.rows, *page.carried)):
+        if any(was("held_out", row) for row in page.rows) or any(was("held_out", item) for item in page.carried):
             return Finding(False, "rows that it rests on were unlearned")
     return Finding(True, other)
 

@@ -18,7 +18,7 @@ from dripstone.core.bits import view_raw
 from dripstone.core.config import Config
 from dripstone.core.devices import device_of
 from dripstone.core.fork import fork, named_tensors
-from dripstone.core.protocols import Head, Model
+from dripstone.core.protocols import Model
 from dripstone.core.spacing import spaced
 from dripstone.curate.forget import Forget
 from dripstone.curate.policy import parse_policy
@@ -30,17 +30,25 @@ from dripstone.train.features import features_of
 from dripstone.train.statistics import Statistics
 from dripstone.update.candidate import check_finite
 from dripstone.update.champion import Champion, kept_labels
-from dripstone.update.lineage import LEARNED_ROLES, ancestors, last_of_each, page_rows, read_rows
-from dripstone.update.training_state import fresh_statistics, trained_in, trained_rows
+from dripstone.update.lineage import (
+    LEARNED_ROLES,
+    ancestors,
+    judging_entries,
+    last_of_each,
+    page_rows,
+    read_rows,
+)
+from dripstone.update.training_state import fresh_statistics, trained_in
 
 SELECTION = "unlearn"
 """What stands as the selection of such a version; with ``@ridge`` where the head was solved."""
 
 ASKED = 256
-"""Rows on which the live head is held against the one that the closed form gives."""
+"""Rows on which two heads are held against each other."""
 
 APART = 1e-3
-"""Difference of two scores up to which they are those of one head: labels are 0 or 1, numbers count in usual errors."""
+"""Difference of two scores up to which they are those of one head, solved on another machine. Labels are 0 or 1, and
+numbers count in usual errors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +57,8 @@ class Succession:
 
     ``parent`` is the last version that never learned the rows, ``carried`` what is left of all that was learned since
     then, ``left`` every row that is left to train on, as ``carried`` and the versions before have them. ``penalty`` and
-    ``forget`` are those that the head was solved with; ``inexact`` says why it could not be solved, and is empty where it
-    was.
+    ``forget`` are those that the head was solved with; ``inexact`` says why it could not be solved, and is empty where
+    it was.
     """
 
     parent: str | None
@@ -64,9 +72,7 @@ class Succession:
     inexact: str = ""
 
 
-def succeed(
-    repository: Repository, view: Repository, config: Config, champion: Champion, gone: Set[str]
-) -> Succession:
+def succeed(repository: Repository, view: Repository, config: Config, champion: Champion, gone: Set[str]) -> Succession:
     """Make the next version in memory; nothing is written.
 
     Parameters
@@ -93,11 +99,11 @@ def succeed(
     carried, rows = _what_is_left(view, line[len(kept) :], forget)
     pages = [*(page_rows(view, version) for version in kept), rows]
     left = trained_in(pages, forget=forget)
-    inexact = _why_inexact(repository, config, champion, line, forget)
+    inexact = _why_inexact(repository, champion, line)
     parent = kept[-1] if kept else None
     if inexact:
         return Succession(parent, carried, rows, left, champion.model, inexact=inexact)
-    penalty = _penalty(config, champion.model.head)
+    penalty = config.train.ridge or float(champion.model.head.penalty)
     model, statistics = solved(champion, left, penalty)
     return Succession(parent, carried, rows, left, model, statistics, penalty, str(forget or ""))
 
@@ -112,14 +118,10 @@ def solved(champion: Champion, rows: Sequence[PageRow], penalty: float) -> tuple
     return model, statistics
 
 
-def _penalty(config: Config, head: Head) -> float:
-    return config.train.ridge or float(head.penalty)  # type: ignore[attr-defined]
-
-
 def _what_is_left(
     view: Repository, versions: Sequence[str], forget: Forget | None
 ) -> tuple[list[Carried], list[PageRow]]:
-    """The rows that these versions learned or were judged by, of those with one id the last, as one update carries them.
+    """The rows that these versions learned or were judged by, as one update carries them; of each id the last.
 
     How far rows have faded becomes a part of their factor, since they are one update's from now on.
     """
@@ -128,7 +130,9 @@ def _what_is_left(
     origins = dict(zip(places, read_rows(view, places), strict=True))
     pages = [
         [
-            msgspec.structs.replace(origins[item.page, item.index], role=item.role, reason=item.reason, factor=item.factor)
+            msgspec.structs.replace(
+                origins[item.page, item.index], role=item.role, reason=item.reason, factor=item.factor
+            )
             for item in page
         ]
         for page in items
@@ -160,9 +164,7 @@ def _as_carried(view: Repository, version: str) -> list[Carried]:
     return [item for item in (*page.carried, *own) if item.role in LEARNED_ROLES]
 
 
-def _why_inexact(
-    repository: Repository, config: Config, champion: Champion, line: Sequence[str], forget: Forget | None
-) -> str:
+def _why_inexact(repository: Repository, champion: Champion, line: Sequence[str]) -> str:
     """Why the live head is not the closed form's; empty where it is."""
     if champion.task.texts:
         return "a language model's output layer is not solved in closed form"
@@ -170,7 +172,7 @@ def _why_inexact(
         return "the output layer came with the model, and its labels have no rows"
     version = _last_to_move_the_head(repository, line)
     selection = repository.manifest(version).selection
-    if selection.endswith(f"@{RIDGE}") or _is_solution(repository, config, champion, forget):
+    if selection.endswith(f"@{RIDGE}") or _climbed(repository, version):
         return ""
     return f"version {version[:12]} trained the output layer in the loop ({selection})"
 
@@ -184,12 +186,11 @@ def _last_to_move_the_head(repository: Repository, line: Sequence[str]) -> str:
     return moved[-1] if moved else line[-1]
 
 
-def _is_solution(repository: Repository, config: Config, champion: Champion, forget: Forget | None) -> bool:
-    """Whether the live head gives the scores of one that is solved over every row it has learned: tuned blocks have that,
-    where the ladder has chosen them."""
-    rows = trained_rows(repository, champion.version, forget=forget)
-    model, _ = solved(champion, rows, _penalty(config, champion.model.head))
-    return scores_apart(model, champion.model, rows) <= APART
+def _climbed(repository: Repository, version: str) -> bool:
+    """Whether the ladder made a version: where it tunes blocks, it solves the head over every row so far in the end."""
+    entry = judging_entries(repository, {version}).get(version)
+    record = entry and repository.read_record(version, entry.number, entry.nonce)
+    return bool(entry and entry.event != "unlearn" and record and record.look is not None)
 
 
 def scores_apart(one: Model, other: Model, rows: Sequence[PageRow]) -> float:

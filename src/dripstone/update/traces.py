@@ -1,4 +1,4 @@
-"""Traces: where rows of some ids stand in the ledger, and which versions were trained with them. Reads the store only."""
+"""Traces: where rows of some ids stand in the ledger, and which versions were trained with them; reads them only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Traces:
     """What the ledger holds of some rows.
 
     ``places`` are those of the rows, with their ids; ``pages`` what is left of each page that has such a row or carried
-    one over, by the page's name. ``trained`` and ``judged`` are the ids that an update learned from or judged by, by the
-    name of its page. ``roles`` counts the rows.
+    one over, by the page's name. ``trained`` and ``judged`` are the ids that an update learned from or judged by, by
+    the name of its page. ``roles`` counts the rows.
     """
 
     places: dict[Place, str]

@@ -2,8 +2,8 @@
 
     find the rows -> what they trained -> solve the head anew -> write -> one log entry -> delete
 
-Everything before the log entry only adds files that nothing refers to yet; everything after it deletes files that nothing
-reads any more, and is done again where it was cut short. The gate is not asked: a person asks for it.
+Everything before the log entry only adds files that nothing refers to yet; everything after it deletes files that
+nothing reads any more, and is done again where it was cut short. The gate is not asked: a person asks for it.
 """
 
 from __future__ import annotations
@@ -260,9 +260,7 @@ def _measure(task: Task, model: Model, rows: Sequence[PageRow], features: torch.
         means = slice_means(loss, None, parted)
         return Metrics(perplexity=math.exp(loss.mean()), by_slice={name: math.exp(x) for name, x in means.items()})
     rmse = math.sqrt(np.square(marked.kept[:, 1].astype(np.float64)).mean()) if task.numbers else None
-    return Metrics(
-        accuracy=float(marked.right.mean()), by_slice=slice_means(marked.right, None, parted), rmse=rmse
-    )
+    return Metrics(accuracy=float(marked.right.mean()), by_slice=slice_means(marked.right, None, parted), rmse=rmse)
 
 
 def _commit(repository: Repository, config: Config, champion: Champion, plan: _Plan) -> Unlearning:
@@ -297,7 +295,7 @@ def _commit(repository: Repository, config: Config, champion: Champion, plan: _P
 
 
 def _vouch(repository: Repository, config: Config, champion: Champion, plan: _Plan, version: str) -> str:
-    """A person's certificate, which says who was live; the best version so far is the new one where it was collected."""
+    """A person's certificate; the new version is the best so far where that was collected."""
     gate = config.gate
     rules = Rules(
         mode=gate.mode,
@@ -366,7 +364,7 @@ def _write_state(repository: Repository, config: Config, plan: _Plan, version: s
 
 
 def _states(repository: Repository, plan: _Plan, version: str) -> list[str]:
-    """Training states that remember the rows, or may: of versions that took them in, and of such as nothing is known of."""
+    """Training states that remember the rows, or may: of versions that took them in, and of unknown ones."""
     known = set(repository.versions()) - plan.gone
     found = []
     for name, owner in repository.states():
