@@ -17,6 +17,7 @@ from dripstone.train.statistics import to_sums
 from dripstone.update import moves, unlearning
 from dripstone.update.audit import find_all
 from dripstone.update.training_state import fresh_statistics, load_state
+from full_disk import Disk
 from learner_samples import blobs, book_of, folder_hash, make, quarantined, relabelled, scores
 from unlearning_samples import bytes_of, check, killed_at, learned, named, steps_of, traces_of
 
@@ -451,16 +452,67 @@ def test_killed_at_any_step_it_is_the_old_store_or_the_new_one(learner, tmp_path
     assert 0 < moved < steps
 
 
-def test_what_was_cut_short_is_done_by_the_next_sweep(learner, monkeypatch):
-    row = of_day(learner, 1)[3]
+@pytest.mark.parametrize("by", ["sweep", "update", "another unlearning"])
+def test_what_was_cut_short_is_done_by_what_comes_next(learner, monkeypatch, by):
+    row, other = of_day(learner, 1)[3], of_day(learner, 1)[4]
     wanted = bytes_of(learner, row)
     with monkeypatch.context() as patch:
-        patch.setattr(unlearning, "finish", lambda repository: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(unlearning, "finish", stopped)
         with pytest.raises(KeyboardInterrupt):
             learner.unlearn([row.id])
     assert traces_of(learner.repository.path, *wanted)
     learner = Learner.open(learner.project)
+    check(learner)
     assert row.id not in {one.id for one in learned(learner)}
-    assert learner.repository.sweep() > 3
+    if by == "sweep":
+        assert learner.repository.sweep() > 3
+    elif by == "update":
+        assert learner.update(named(blobs(20, seed=12), "next")).number == 6
+    else:
+        assert learner.unlearn([other.id]).exact
     assert traces_of(learner.repository.path, *wanted) == set()
+    assert learner.repository.deeds.unfinished() == {}
+    check(learner)
+
+
+def stopped(repository):
+    raise KeyboardInterrupt
+
+
+def test_a_disk_that_fills_up_at_any_moment_loses_nothing(learner, tmp_path):
+    gone = [of_day(learner, 1)[3].id, of_day(learner, 2, "held_out")[0].id]
+
+    def copy(name):
+        shutil.copytree(learner.project, tmp_path / name)
+        return Learner.open(tmp_path / name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        counted = Disk(patch, None)
+        expected = copy("count").unlearn(gone).version
+    for call in range(1, counted.calls + 1, 2):
+        other = copy(str(call))
+        with pytest.MonkeyPatch.context() as patch:
+            Disk(patch, call)
+            with pytest.raises(StoreError) as caught:
+                other.unlearn(gone)
+        assert caught.value.kind == "store.full"
+        assert list(other.repository.verify()) == []
+        if not other.repository.deeds.committed() or other.repository.deeds.unfinished():
+            assert other.unlearn(gone).version == expected
+        assert other.repository.log.head().version == expected
+        assert list(other.repository.verify()) == []
+        assert traces_of(other.repository.path, *map(str.encode, gone)) == set()
+        shutil.rmtree(other.project)
+
+
+def test_a_project_that_has_learned_nothing_yet(tmp_path):
+    learner = make(tmp_path, IDS)
+    assert learner.update(named(blobs(2, seed=0), "wait"), gate="better").verdict == "undecided"
+    live = learner.repository.log.head().version
+    report = learner.unlearn(["wait-1."])
+    assert (report.version, report.exact, report.trusted) == (live, True, 0)
+    assert traces_of(learner.repository.path, b"wait-1.") == set()
+    check(learner)
+    assert learner.update(named(blobs(60, seed=1), "day1")).promoted
+    assert "wait-0." in {row.id for role in ("train", "held_out") for row in learned(learner, role)}
     check(learner)

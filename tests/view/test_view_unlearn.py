@@ -138,3 +138,21 @@ def test_texts_on_the_command_line(tmp_path, monkeypatch, dripstone):
     report = dripstone("-C", "p", "log", "-n", "1", "--format", "json").json()[0]
     assert (report["event"], report["verdict"]) == ("unlearn", "unlearned")
     assert json.dumps(report).find(ids[0]) < 0
+
+
+def test_what_was_cut_short_is_told(project, dripstone, monkeypatch):
+    one = ids_of(project, "train")[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("dripstone.update.unlearning.finish", stopped)
+        assert dripstone("-C", "p", "unlearn", one).code == 3
+    told = dripstone("-C", "p", "status").out
+    assert "update FILE, which deletes what log entry 3 unlearned: that was cut short" in told
+    assert dripstone("-C", "p", "verify").code == 0
+    again = dripstone("-C", "p", "unlearn", one)
+    assert (again.code, again.err) == (0, "")
+    assert "whose deletions were cut short, and are done now" in " ".join(again.out.split())
+    assert dripstone("-C", "p", "status", "--format", "json").json()["cut_short"] == []
+
+
+def stopped(repository):
+    raise KeyboardInterrupt

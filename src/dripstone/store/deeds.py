@@ -89,6 +89,9 @@ class Deeds:
         self.folder = folder
         self.log = log
         self._committed: dict[str, Deed] = {}
+        self._pages: dict[str, str] = {}
+        self._waiting: dict[str, Deed] = {}
+        self._void: set[str] = set()
 
     def write(self, deed: Deed) -> str:
         """Store a deed and return its name. It does not count before a log entry names it."""
@@ -118,24 +121,32 @@ class Deeds:
 
     def committed(self) -> dict[str, Deed]:
         """The deeds that count, by name, oldest first."""
-        new = {}
+        new = False
         for name in list_names(self.folder):
-            if is_hash(name) and name not in self._committed:
-                deed = self.read(name)
-                if self._is_named(name, deed.number):
-                    new[name] = deed
+            if is_hash(name) and name not in self._committed and name not in self._void:
+                new = self._look_at(name) or new
         if new:
-            self._committed = dict(sorted({**self._committed, **new}.items(), key=lambda item: item[1].number))
+            self._committed = dict(sorted(self._committed.items(), key=lambda item: item[1].number))
+            self._pages = {old: page for deed in self._committed.values() for old, page in deed.pages.items()}
         return self._committed
 
-    def _is_named(self, name: str, number: int) -> bool:
-        """Whether that log entry names the deed; it may not be written yet, or be another writer's."""
+    def _look_at(self, name: str) -> bool:
+        """Whether a deed counts from now on: the log entry that it was written for names it. There may be none yet, and
+        one that names another deed, or none, will never name this one."""
+        deed = self._waiting.get(name) or self.read(name)
+        self._waiting[name] = deed
         try:
-            return self.log.entry(number).unlearned == name
+            named = self.log.entry(deed.number).unlearned
         except StoreError as error:
             if error.kind != "store.missing":
                 raise
             return False
+        del self._waiting[name]
+        if named != name:
+            self._void.add(name)
+            return False
+        self._committed[name] = deed
+        return True
 
     def current(self, page: str) -> str:
         """The name under which a ledger page lies today."""
@@ -143,10 +154,8 @@ class Deeds:
 
     def pages(self) -> dict[str, str]:
         """Pages that were redacted, each with the one that is read in its place."""
-        found: dict[str, str] = {}
-        for deed in self.committed().values():
-            found |= deed.pages
-        return found
+        self.committed()
+        return self._pages
 
     def written_pages(self) -> set[str]:
         """Every page that ever stood in the place of another one."""

@@ -103,7 +103,9 @@ class Training:
         superseded = self.deeds.superseded_states()
         if self._written is not None:
             path, state = self._written
-            if state.version == version and path.name not in superseded and is_there(path):
+            if path.name in superseded:
+                self._written = None
+            elif state.version == version and is_there(path):
                 return state
         kept = [name for name, owner in self.states() if owner == version and name not in superseded]
         paths = [self.folder / "state" / name for name in kept]

@@ -47,7 +47,8 @@ def _all_problems(repository: Repository) -> Iterator[str]:
     for name in repository.objects.all():
         yield from attempt(repository.objects.get, name, MAX_PAYLOAD_BYTES)[1]
     seen: set[bytes] = set()
-    gone, _ = attempt(collected, repository)
+    gone, problems = attempt(collected, repository)
+    yield from problems
     for version in repository.versions():
         yield from _version_problems(repository, version, seen, whole=version not in (gone or {}))
 

@@ -24,6 +24,7 @@ from dripstone.core.records import (
     now,
 )
 from dripstone.gate.judge import Judgement
+from dripstone.store.collecting import finish
 from dripstone.store.ledger import Book
 from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
@@ -136,6 +137,7 @@ def _commit(
         _append(repository, update, outcome.next_state, digest, book, judged, start.certificate)
         if update.promoted:
             repository.prune_states(keep=_recently_live(repository, config.store.keep_states))
+        finish(repository)  # where deleting what was unlearned was cut short
         if number % SWEEP_EVERY == 0:
             repository.sweep()
     return update

@@ -88,8 +88,9 @@ def run_update(
     start = Start(head.number, book, state, meter, head.certificate, dry_run=dry_run, retry=retry)
     try:
         yield from _run(repository, config, champion, arrived, start)
-    except StoreError:
-        repository.log.require(start.number)  # where rows were unlearned meanwhile, what was stored so far is deleted
+    except StoreError as error:
+        if error.kind == "store.missing":  # where rows were unlearned meanwhile, what was stored so far is deleted
+            repository.log.require(start.number)
         raise
 
 
