@@ -61,8 +61,8 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, project: str) -> None:
     """Keep a deployed model learning: small updates that show they do no harm, live at once, undoable.
 
-    Exit codes: 0 done, 1 refused or undecided, 2 usage, configuration or data, 3 lost a race or a process, or
-    interrupted (run it again), 101 a bug.
+    Exit codes: 0 done, 1 refused or undecided, or unlearned but not exactly, 2 usage, configuration or data, 3 lost a
+    race or a process, or interrupted (run it again), 101 a bug.
     """
     ctx.obj = project
 
