@@ -330,6 +330,17 @@ class Learner:
             ``usage.never_learned`` if a row of one of these ids is nowhere in the store; nothing has changed then.
         RaceLostError
             If somebody else moved the store meanwhile; nothing has changed then.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from dripstone.models import mlp
+        >>> rows = [{"id": str(i), "inputs": [i % 2, 0.1 * i], "label": "ab"[i % 2]} for i in range(60)]
+        >>> model, folder = mlp(inputs=2, random_features=64), tempfile.mkdtemp() + "/demo"
+        >>> learner = Learner.create(folder, model=model, data=rows, settings={"task.id": "id"})
+        >>> report = learner.unlearn(["7", "8"])
+        >>> report.exact, report.removed["ledger"]
+        (True, 2)
         """
         given = [ids] if isinstance(ids, str) else list(ids)
         report = unlearning.unlearn(self.repository, self.config, self.champion(), given, dry_run=dry_run)

@@ -96,6 +96,27 @@ def test_an_object_that_a_kept_version_shares_stays(repository):
     assert repository.read_tensors(twin)["w"] == raw(3)
 
 
+def test_assets_of_kept_versions_stay(repository):
+    names = []
+    for seed in (20, 21):
+        stored = repository.write_version(
+            spec=Spec("m:f"),
+            assets={"words.txt": f"words of {seed}".encode()},
+            task="classification",
+            labels=["a"],
+            parent=None,
+            selection="none",
+            data="",
+            tensors={"w": raw(seed)},
+        )
+        add(repository, stored.version, candidate=stored.version)
+        names.append(repository.manifest(stored.version).spec.assets["words.txt"])
+    unlearn(repository, line(repository)[-2:-1])
+    finish(repository)
+    assert repository.read_asset(names[1]) == b"words of 21"
+    assert names[0] not in repository.objects.all()
+
+
 def test_a_version_that_was_trained_again_is_whole(repository):
     _, second, third, _ = line(repository)
     unlearn(repository, [second, third])
@@ -113,8 +134,11 @@ def test_what_no_log_entry_names_goes_as_a_whole(repository):
     root, second, _, fourth = line(repository)
     orphan = version(repository, 7, fourth)
     repository.write_candidate_page(orphan, "ab" * 32)
+    (entry,) = repository.manifest(orphan).tensors.values()
+    loose = repository.objects.put(b"what a killed writer left")
     unlearn(repository, [second])
     finish(repository)
+    assert not {entry.object, loose} & {*repository.objects.all()}
     assert orphan not in repository.versions()
     assert not (repository.path / "versions" / orphan).exists()
     assert repository.manifest(root)
@@ -129,11 +153,13 @@ def test_what_is_younger_than_the_entry_may_be_a_writers_that_is_at_work(reposit
     young = version(repository, 7, fourth)
     book, temp = repository.write_book(Book(tested=77)), repository.path / "objects" / ".tmp-new"
     temp.write_bytes(b"x")
+    loose = repository.objects.put(b"of a version whose manifest is to come")
     old = repository.path / "objects" / ".tmp-old"
     old.write_bytes(b"x")
     os.utime(old, (moment - 61,) * 2)
     finish(repository)
     assert repository.read_tensors(young)
+    assert loose in repository.objects.all()
     assert repository.read_book(book).tested == 77
     assert temp.exists()
     assert not old.exists()

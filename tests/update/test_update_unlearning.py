@@ -452,6 +452,19 @@ def test_killed_at_any_step_it_is_the_old_store_or_the_new_one(learner, tmp_path
     assert 0 < moved < steps
 
 
+def test_a_state_that_is_not_deleted_yet_is_not_read(learner, monkeypatch):
+    held = of_day(learner, 1, "held_out")[0]
+    monkeypatch.setattr(unlearning, "finish", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        learner.unlearn([held.id])
+    for again in (learner, Learner.open(learner.project)):
+        live = again.repository.log.head().version
+        assert live in {owner for _, owner in again.repository.states()}
+        assert again.repository.read_state(live) is None
+        state = load_state(again.repository, again.config, live, again.champion().model)
+        assert held.id not in {row.id for row in (*state.trusted, *state.replay)}
+
+
 @pytest.mark.parametrize("by", ["sweep", "update", "another unlearning"])
 def test_what_was_cut_short_is_done_by_what_comes_next(learner, monkeypatch, by):
     row, other = of_day(learner, 1)[3], of_day(learner, 1)[4]

@@ -122,7 +122,7 @@ def _done_before(
         version=entry.version,
         reason=f"{entry.reason} (by log entry {deed.number}, whose deletions were cut short, and are done now)",
         exact=deed.exact,
-        solved=entry.candidate is not None and deed.exact,
+        solved=deed.penalty is not None,
         collected=deed.versions,
         bytes_freed=freed,
     )
@@ -186,7 +186,7 @@ def _without(repository: Repository, book: Book, traces: Traces) -> Book:
     others: set[bytes] = set()
     for name in repository.pages():
         for index, row in enumerate(repository.read_page(name).rows):
-            if row.role != "unlearned":
+            if row.role not in ("unlearned", "rejected"):
                 mark = holdout_hash(key, row.example().inputs).to_bytes(8, "big")
                 (gone if (name, index) in traces.places else others).add(mark)
     return msgspec.structs.replace(left, held_out=[mark for mark in left.held_out if mark not in gone - others])
