@@ -97,6 +97,20 @@ def test_nothing_else_goes_live_by_it(tmp_path, event):
     assert any(f"({event}) names a new certificate" in problem for problem in learner.repository.verify())
 
 
+def test_held_out_rows_that_are_gone_explain_no_other_number(tmp_path):
+    learner = prepared(tmp_path)
+    held = next(row.id for row in learned(learner, "held_out") if row.id.startswith("day1"))
+    assert learner.update(named(blobs(40, seed=2), "day2")).promoted
+    learner.unlearn([held, next(row.id for row in learned(learner, "held_out") if row.id.startswith("day2"))])
+    check(learner)
+    repository, entry = learner.repository, learner.repository.log.entry(5)
+    certificate = repository.read_certificate(entry.candidate, entry.judged)
+    fresh = msgspec.structs.replace(certificate.fresh, rows=certificate.fresh.rows + 1)
+    digest = repository.write_certificate(msgspec.structs.replace(certificate, fresh=fresh))
+    rewrite(learner, msgspec.structs.replace(entry, certificate=digest, judged=digest))
+    assert any("held-out rows of its ledger page" in problem for problem in repository.verify())
+
+
 def test_a_candidate_of_an_update_still_needs_its_judgement(tmp_path):
     learner = prepared(tmp_path)
     entry = learner.repository.log.entry(3)

@@ -51,7 +51,7 @@ def test_rows_that_a_suffix_update_learned_are_named(tmp_path):
         (later, tuned, "suffix:1@adamw", root, len(left)),
     ]
     assert clean in report.collected
-    assert f"the features still stem from {tuned[:12]}, which learned from 2 of them" in report.reason
+    assert f"the features still stem from {tuned[:12]}, which 2 of them shaped" in report.reason
     assert report.retrain[0] == f"dripstone revert {root[:12]}"
     after = dict(learner.champion().model.named_parameters())
     assert all(torch.equal(after[name], before[name]) for name in before)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 
 from dripstone.core.unlearning import Shaped
 from dripstone.store.repository import Repository
@@ -85,10 +85,11 @@ def _trained_ids(repository: Repository, version: str) -> set[str]:
     return {row.id for page in learned_pages(repository, version) for row in page if row.role == "train"}
 
 
-def retraining(repository: Repository, shaped: Collection[Shaped], first: str | None) -> list[str]:
-    """The commands that would learn from ``first``, the last version that saw none of the rows, without them."""
+def retraining(repository: Repository, shaped: Sequence[Shaped]) -> list[str]:
+    """The commands that would learn without all of these rows: from the last version that saw none of them."""
     if not shaped:
         return []
+    first = max(shaped, key=lambda one: (one.retrain_from is None, one.rows)).retrain_from
     if first is None or all(entry.version != first for entry in repository.log.entries()):
         return ["dripstone init, and dripstone update with the rows that are left: no earlier version was ever live"]
     return [

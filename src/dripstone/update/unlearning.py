@@ -8,41 +8,32 @@ nothing reads any more, and is done again where it was cut short. The gate is no
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-import numpy as np
-import torch
 
-from dripstone.core.bits import from_raw
 from dripstone.core.config import Config
 from dripstone.core.errors import UsageError
-from dripstone.core.examples import Label, holdout_hash, label_of
-from dripstone.core.protocols import Model, Task
+from dripstone.core.examples import holdout_hash
 from dripstone.core.records import (
     Certificate,
     ExampleCounts,
     LogEntry,
-    Metrics,
-    MetricsPair,
     Rules,
     Update,
     count,
     now,
 )
-from dripstone.core.unlearning import Shaped, Unlearning
-from dripstone.gate.slices import part_rows, slice_means
+from dripstone.core.unlearning import Unlearning
 from dripstone.store.collecting import collected, finish, would_free
 from dripstone.store.deeds import Deed, id_mark
-from dripstone.store.ledger import Book, Page, PageRow
+from dripstone.store.ledger import Book, Page
 from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
-from dripstone.train.features import outputs_of
-from dripstone.update import succession, training_state
+from dripstone.update import effect, succession, training_state
 from dripstone.update.bookkeeping import without_places
 from dripstone.update.champion import Champion, head_of
 from dripstone.update.lineage import ancestors
@@ -161,16 +152,16 @@ def _plan(
         ids=wanted,
         number=None,
         version=None if next_ else champion.version,
-        reason=_reason(traces, next_, shaped, gone),
+        reason=effect.reason(traces, next_, shaped, gone),
         exact=not shaped and (next_ is None or not next_.inexact),
         solved=next_ is not None and not next_.inexact,
         inexact=next_.inexact if next_ else "",
-        removed=_removed(traces, before, book, state),
+        removed=effect.removed(traces, before, book, state),
         collected=sorted(gone),
         shaped=shaped,
-        retrain=_retraining(repository, shaped),
-        labels=_labels_without_rows(champion.task, state, next_),
-        **_measured(champion, next_, state, traces),
+        retrain=retraining(repository, shaped),
+        labels=effect.labels_without_rows(champion.task, state, next_),
+        **effect.measured(champion, next_, state, traces),
     )
     return _Plan(head, state, traces, book, gone, next_, report)
 
@@ -190,77 +181,6 @@ def _without(repository: Repository, book: Book, traces: Traces) -> Book:
                 mark = holdout_hash(key, row.example().inputs).to_bytes(8, "big")
                 (gone if (name, index) in traces.places else others).add(mark)
     return msgspec.structs.replace(left, held_out=[mark for mark in left.held_out if mark not in gone - others])
-
-
-def _removed(traces: Traces, before: Book, after: Book, state: TrainingState) -> dict[str, int]:
-    quarantined = [sum(len(group.indices) for group in book.quarantined) for book in (before, after)]
-    return {
-        "ledger": len(traces.places),
-        "pages": len(traces.pages),
-        "pending": len(before.pending) - len(after.pending),
-        "quarantined": quarantined[0] - quarantined[1],
-        "trusted": sum(row.id in traces.ids for row in state.trusted),
-        "replay": sum(row.id in traces.ids for row in state.replay),
-    }
-
-
-def _reason(traces: Traces, next_: Succession | None, shaped: Sequence[Shaped], gone: set[str]) -> str:
-    """What goes into the log: counts, and no id."""
-    words = f"{count(len(traces.ids), 'row')} unlearned"
-    if next_ is not None and not next_.inexact:
-        words += f"; the output layer is solved anew over the {count(len(next_.left), 'row')} that are left"
-    elif next_ is not None:
-        words += f"; not exact: {next_.inexact}, and the weights are what they were"
-    if gone:
-        words += f"; {count(len(gone), 'version')} collected"
-    if shaped and next_ is not None and not next_.inexact:
-        versions = list(dict.fromkeys(one.version[:12] for one in shaped))
-        words += f"; the features still stem from {', '.join(versions)}, which learned from {_these(shaped)}"
-    return words
-
-
-def _these(shaped: Sequence[Shaped]) -> str:
-    return f"{len({one.id for one in shaped})} of them"
-
-
-def _retraining(repository: Repository, shaped: Sequence[Shaped]) -> list[str]:
-    """Of all rows together: from the version that saw none of them, the one with the most left to learn again."""
-    if not shaped:
-        return []
-    first = max(shaped, key=lambda one: (one.retrain_from is None, one.rows))
-    return retraining(repository, shaped, first.retrain_from)
-
-
-def _labels_without_rows(task: Task, state: TrainingState, next_: Succession | None) -> list[Label]:
-    """Labels that keep their place in the output layer, and that no row is left of."""
-    if next_ is None or task.numbers or task.texts:
-        return []
-    left = {label_of(row.target) for row in next_.left}
-    learned = {label for label, rows in state.counts if rows}
-    return [label for label in task.labels if label not in left and label in learned]
-
-
-def _measured(champion: Champion, next_: Succession | None, state: TrainingState, traces: Traces) -> dict[str, Any]:
-    """Both versions on the trusted rows that are left."""
-    stay = [place for place, row in enumerate(state.trusted) if row.id not in traces.ids]
-    if not stay or state.trusted_features is None:
-        return {}
-    rows = [state.trusted[place] for place in stay]
-    features = from_raw(state.trusted_features)[torch.tensor(stay)]
-    old = _measure(champion.task, champion.model, rows, features)
-    new = old if next_ is None else _measure(champion.task, next_.model, rows, features)
-    return {"metrics": MetricsPair(old, new), "trusted": len(rows)}
-
-
-def _measure(task: Task, model: Model, rows: Sequence[PageRow], features: torch.Tensor) -> Metrics:
-    marked = task.mark(outputs_of(model, features), task.encode([row.target for row in rows]))
-    parted = [part_rows("class", [label_of(row.target) for row in rows]), part_rows("slice", [r.slice for r in rows])]
-    if task.texts:
-        loss = -np.log(np.maximum(marked.probability.astype(np.float64), 1e-300))
-        means = slice_means(loss, None, parted)
-        return Metrics(perplexity=math.exp(loss.mean()), by_slice={name: math.exp(x) for name, x in means.items()})
-    rmse = math.sqrt(np.square(marked.kept[:, 1].astype(np.float64)).mean()) if task.numbers else None
-    return Metrics(accuracy=float(marked.right.mean()), by_slice=slice_means(marked.right, None, parted), rmse=rmse)
 
 
 def _commit(repository: Repository, config: Config, champion: Champion, plan: _Plan) -> Unlearning:
