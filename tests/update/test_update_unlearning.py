@@ -14,8 +14,9 @@ from dripstone.core.fork import fork, named_tensors
 from dripstone.learner import Learner
 from dripstone.train.closed_form import solve_again
 from dripstone.train.statistics import to_sums
-from dripstone.update import moves, unlearning
-from dripstone.update.audit import find_all
+from dripstone.update import flow, moves, unlearning
+from dripstone.update.audit import audit, find_all
+from dripstone.update.lineage import page_rows
 from dripstone.update.training_state import fresh_statistics, load_state
 from full_disk import Disk
 from learner_samples import blobs, book_of, folder_hash, make, quarantined, relabelled, scores
@@ -338,6 +339,8 @@ def test_a_correction_that_stays_is_not_undone(learner):
     learner.unlearn([other.id])
     found = [one for role in ("train", "held_out") for one in learned(learner, role) if one.id == row.id]
     assert [one.inputs.numpy().tolist() for one in found] == [np.float32(again["inputs"]).tolist()]
+    ids = [one.id for one in page_rows(learner.repository, learner.repository.log.head().version)]
+    assert len(ids) == len(set(ids))
     check(learner)
 
 
@@ -408,6 +411,55 @@ def test_an_update_that_was_overtaken_leaves_nothing_that_was_unlearned(learner)
         list(events)
     assert traces_of(learner.repository.path, *wanted) == set()
     check(other)
+
+
+def test_an_update_that_was_overtaken_at_its_end_writes_no_row(learner, monkeypatch):
+    """Its candidate was judged already; pending rows would stand in its book, trusted ones in its state."""
+    learner.update(named(blobs(3, seed=4), "wait"), gate="better")
+    row = book_of(learner).pending[0].row
+    held = of_day(learner, 1, "held_out")[0]
+    wanted = [row.id.encode(), row.inputs.data, held.id.encode(), held.inputs.data]
+    real = flow.commit
+
+    def late(*arguments):
+        Learner.open(learner.project).unlearn([row.id, held.id])
+        return real(*arguments)
+
+    monkeypatch.setattr(flow, "commit", late)
+    with pytest.raises(RaceLostError):
+        learner.update(named(blobs(40, seed=31), "slow"))
+    assert traces_of(learner.repository.path, *wanted) == set()
+    check(Learner.open(learner.project))
+
+
+def test_moves_that_were_overtaken_write_no_row(learner, monkeypatch):
+    learner.update(named(blobs(3, seed=4), "wait"), gate="better")
+    one, other = book_of(learner).pending[:2]
+    wanted = [one.row.id.encode(), one.row.inputs.data]
+    real = moves.read_book
+
+    def late(repository, head):
+        book = real(repository, head)
+        monkeypatch.setattr(moves, "read_book", real)
+        Learner.open(learner.project).unlearn([one.row.id])
+        return book
+
+    monkeypatch.setattr(moves, "read_book", late)
+    with pytest.raises(RaceLostError):
+        moves.drop(learner.repository, [(other.page, other.index)])
+    assert traces_of(learner.repository.path, *wanted) == set()
+
+
+def test_how_many_rows_are_trusted_stays_what_it_was(tmp_path):
+    """As the version was left with them, whatever the settings say later."""
+    learner = make(tmp_path, {**IDS, "gate.trusted": 20})
+    for day in range(2):
+        assert learner.update(named(blobs(60, seed=day), f"day{day}"), gate="off").promoted
+    learner.unlearn([of_day(learner, 0)[0].id])
+    assert learner.update(named(blobs(60, seed=3), "day3"), gate="off").promoted
+    for trusted in (20, 4000):
+        config = learner.config.override({"gate.trusted": trusted})
+        assert list(audit(learner.repository, config)) == []
 
 
 def test_killed_at_any_step_it_is_the_old_store_or_the_new_one(learner, tmp_path):

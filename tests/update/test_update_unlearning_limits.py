@@ -244,6 +244,17 @@ def test_numbers_are_those_of_a_model_that_never_saw_the_rows(tmp_path):
     assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_numbers_of_which_none_is_left_that_counts(tmp_path):
+    learner = make_numbers(tmp_path, {**IDS, "task.weight": "weight"})
+    rows = [{**row, "weight": float(number % 2)} for number, row in enumerate(named(measured(200, 0), "day0"))]
+    assert learner.update(rows, gate="off").promoted
+    gone = [row["id"] for row in rows if row["weight"]]
+    assert learner.unlearn(gone).solved
+    assert len(learned(learner)) > 50
+    assert not layer(learner).any()
+    check(learner)
+
+
 def test_rows_that_fade_weigh_what_they_did(tmp_path):
     """What is left weighs as if the rows had never come between; later updates let all of it fade on."""
     policy = {"curate.policy": "screen+forget:200+replay:100", **IDS}

@@ -22,7 +22,6 @@ from dripstone.update.champion import Champion
 from dripstone.update.succession import Succession
 from dripstone.update.traces import Traces
 
-
 NAMED = 5
 """Versions that the log names at most."""
 
