@@ -154,6 +154,8 @@ def test_what_is_younger_than_the_entry_may_be_a_writers_that_is_at_work(reposit
     book, temp = repository.write_book(Book(tested=77)), repository.path / "objects" / ".tmp-new"
     temp.write_bytes(b"x")
     loose = repository.objects.put(b"of a version whose manifest is to come")
+    os.utime(repository.objects.path(loose), (moment - 90,) * 2)
+    assert repository.objects.put(b"of a version whose manifest is to come") == loose
     old = repository.path / "objects" / ".tmp-old"
     old.write_bytes(b"x")
     os.utime(old, (moment - 61,) * 2)

@@ -301,13 +301,15 @@ def test_nothing_is_left(learner):
 def test_rows_leave_one_command_after_the_other(learner):
     """Pages are redacted again, the version after an unlearning is collected itself, and learns on."""
     everything = {row.id for row in learned(learner)}
-    gone = set()
+    gone, before = set(), set()
     for number, day in enumerate((1, 2, 0, 1)):
         row = of_day(learner, day)[number]
         wanted = bytes_of(learner, row)
         last = learner.repository.log.head().version
         report = learner.unlearn([row.id])
         gone.add(row.id)
+        assert before.isdisjoint(report.collected)
+        before |= set(report.collected)
         assert last in report.collected or number == 0
         assert {row.id for row in learned(learner)} == everything - gone
         assert torch.allclose(live_head(learner), head_of_rows(learner, learned(learner)), rtol=0, atol=1e-6)
@@ -413,8 +415,9 @@ def test_an_update_that_was_overtaken_leaves_nothing_that_was_unlearned(learner)
     check(other)
 
 
-def test_an_update_that_was_overtaken_at_its_end_writes_no_row(learner, monkeypatch):
-    """Its candidate was judged already; pending rows would stand in its book, trusted ones in its state."""
+@pytest.mark.parametrize("label", ["honest", "nonsense"])
+def test_an_update_that_was_overtaken_at_its_end_writes_no_row(learner, monkeypatch, label):
+    """It is judged already; pending rows would stand in its book, trusted ones in its state."""
     learner.update(named(blobs(3, seed=4), "wait"), gate="better")
     row = book_of(learner).pending[0].row
     held = of_day(learner, 1, "held_out")[0]
@@ -427,7 +430,8 @@ def test_an_update_that_was_overtaken_at_its_end_writes_no_row(learner, monkeypa
 
     monkeypatch.setattr(flow, "commit", late)
     with pytest.raises(RaceLostError):
-        learner.update(named(blobs(40, seed=31), "slow"))
+        rows = blobs(40, seed=31)
+        learner.update(named(rows if label == "honest" else relabelled(rows), "slow"))
     assert traces_of(learner.repository.path, *wanted) == set()
     check(Learner.open(learner.project))
 
