@@ -429,8 +429,8 @@ def test_an_update_that_was_overtaken_at_its_end_writes_no_row(learner, monkeypa
         return real(*arguments)
 
     monkeypatch.setattr(flow, "commit", late)
+    rows = blobs(40, seed=31)
     with pytest.raises(RaceLostError):
-        rows = blobs(40, seed=31)
         learner.update(named(rows if label == "honest" else relabelled(rows), "slow"))
     assert traces_of(learner.repository.path, *wanted) == set()
     check(Learner.open(learner.project))
