@@ -15,6 +15,7 @@ from dripstone.core.errors import UsageError
 from dripstone.core.events import Event, Finished
 from dripstone.core.examples import Example, Inputs, Label
 from dripstone.core.records import LogEntry, Spec, Update
+from dripstone.core.unlearning import Unlearning
 from dripstone.curate.policy import Policy
 from dripstone.measuring import WANTED, check_inputs, evaluate
 from dripstone.models.factory import prepare
@@ -26,7 +27,7 @@ from dripstone.stream.portions import portions
 from dripstone.stream.source import Source, read
 from dripstone.tasks.kinds import KINDS
 from dripstone.train.features import in_batches
-from dripstone.update import growing, moves
+from dripstone.update import growing, moves, unlearning
 from dripstone.update.champion import Champion, load_champion
 from dripstone.update.flow import run_update
 from dripstone.update.training_state import load_state
@@ -306,6 +307,46 @@ class Learner:
             If the larger version would answer otherwise; nothing has changed then.
         """
         return growing.grow(self.repository, self.config, self.champion(), depth=depth, ffn=ffn).entry
+
+    def unlearn(self, ids: Iterable[str], *, dry_run: bool = False) -> Unlearning:
+        """Take rows out of the store, and out of what is live.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Of the rows: ``Example.id``, the id column's or the hash of the inputs.
+        dry_run : bool
+            Report, and change nothing.
+
+        Returns
+        -------
+        Unlearning
+            Whether it is exact, what was removed and collected, and the retraining that rows need which shaped
+            features.
+
+        Raises
+        ------
+        UsageError
+            ``usage.never_learned`` if a row of one of these ids is nowhere in the store; nothing has changed then.
+        RaceLostError
+            If somebody else moved the store meanwhile; nothing has changed then.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from dripstone.models import mlp
+        >>> rows = [{"id": str(i), "inputs": [i % 2, 0.1 * i], "label": "ab"[i % 2]} for i in range(60)]
+        >>> model, folder = mlp(inputs=2, random_features=64), tempfile.mkdtemp() + "/demo"
+        >>> learner = Learner.create(folder, model=model, data=rows, settings={"task.id": "id"})
+        >>> report = learner.unlearn(["7", "8"])
+        >>> report.exact, report.removed["ledger"]
+        (True, 2)
+        """
+        given = [ids] if isinstance(ids, str) else list(ids)
+        report = unlearning.unlearn(self.repository, self.config, self.champion(), given, dry_run=dry_run)
+        if not dry_run:
+            self._champion = None  # what learned the rows is not kept in memory either
+        return report
 
     def diff(self, old: str, new: str) -> dict[str, Any]:
         """What differs between two versions.

@@ -6,6 +6,7 @@ from store_samples import book, floats, page
 
 from dripstone.core.errors import StoreError
 from dripstone.core.tensors import RawTensor
+from dripstone.store.refs import Log
 from dripstone.store.state import TrainingState
 from dripstone.store.training import Training
 
@@ -14,7 +15,7 @@ V, W = "ab" * 32, "cd" * 32
 
 @pytest.fixture
 def training(tmp_path):
-    return Training(tmp_path)
+    return Training(tmp_path, Log(tmp_path / "live"))
 
 
 def state(version=V, seed=0):
@@ -60,7 +61,7 @@ def test_the_newest_whole_state_is_read(training, tmp_path):
     (old,) = (tmp_path / "state").iterdir()
     age(old, 100)
     training.write_state(state(seed=2))
-    reader = Training(tmp_path)
+    reader = Training(tmp_path, Log(tmp_path / "live"))
     assert reader.read_state(V) == state(seed=2)
     (new,) = set((tmp_path / "state").iterdir()) - {old}
     new.write_bytes(new.read_bytes()[:-1])

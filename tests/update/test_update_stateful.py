@@ -4,15 +4,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from dripstone.core.errors import UsageError
 from dripstone.core.examples import holdout_hash
 from dripstone.learner import Learner
 from dripstone.update.moves import admit, drop
 from learner_samples import blobs, book_of, live_rows, make, quarantined, relabelled, scores
+from unlearning_samples import traces_of
 
 SIZES = st.integers(1, 40)
 SEEDS = st.integers(0, 30)
@@ -27,6 +30,7 @@ class LearnerMachine(RuleBasedStateMachine):
         self.sent = []
         self.answers = {}
         self.candidates = set()
+        self.collected = set()
 
     def teardown(self):
         shutil.rmtree(self.folder)
@@ -44,6 +48,7 @@ class LearnerMachine(RuleBasedStateMachine):
             self.history.append(update.version if update.promoted else self.live)
         if update.version:
             self.candidates.add(update.version)
+            self.collected.discard(update.version)
         counts, book = update.examples, book_of(self.learner)
         assert counts.received == len(rows)
         assert counts.pending == len(book.pending) <= 90
@@ -84,13 +89,17 @@ class LearnerMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(set(self.history)) > 1)
     def revert(self):
         before = next(version for version in reversed(self.history) if version != self.live)
+        if before in self.collected:
+            with pytest.raises(UsageError, match="was collected then"):
+                self.learner.revert()
+            return
         assert self.learner.revert().version == before
         self.history.append(before)
 
     @rule(data=st.data())
-    @precondition(lambda self: self.candidates - {self.live})
+    @precondition(lambda self: self.candidates - {self.live} - self.collected)
     def promote(self, data):
-        version = data.draw(st.sampled_from(sorted(self.candidates - {self.live})))
+        version = data.draw(st.sampled_from(sorted(self.candidates - {self.live} - self.collected)))
         self.learner.promote(version, "by hand")
         self.history.append(version)
         learned = {(row.id, row.target) for role in ("train", "held_out") for row in live_rows(self.learner, role)}
@@ -110,6 +119,25 @@ class LearnerMachine(RuleBasedStateMachine):
         waiting = quarantined(self.learner) + [(item.page, item.index) for item in book_of(self.learner).pending]
         drop(self.learner.repository, waiting[::share])
         self.history.append(self.live)
+
+    @rule(data=st.data())
+    @precondition(lambda self: len(self.history) > 1)
+    def unlearn(self, data):
+        rows = everything(self.learner)
+        if not rows:
+            return
+        ids = data.draw(st.lists(st.sampled_from(sorted(rows)), min_size=1, max_size=4, unique=True))
+        live = self.live
+        learned = {row.id for row in live_rows(self.learner, "train")}
+        report = self.learner.unlearn(ids)
+        assert report.exact
+        assert report.solved == (live in report.collected) == (report.version != live)
+        assert learned.isdisjoint(ids) or report.solved
+        assert not set(ids) & set(everything(self.learner))
+        wanted = [rows[row_id].inputs.data for row_id in ids if any(rows[row_id].inputs.data)]
+        assert traces_of(self.learner.repository.path, *map(str.encode, ids), *wanted) == set()
+        self.collected |= set(report.collected)
+        self.history.append(report.version)
 
     @rule()
     def reopen(self):
@@ -150,6 +178,12 @@ class LearnerMachine(RuleBasedStateMachine):
     def versions_never_change_their_minds(self):
         found = scores(self.learner, self.live)
         assert torch.equal(self.answers.setdefault(self.live, found), found)
+
+
+def everything(learner):
+    """Every row of the ledger by its id."""
+    pages = [learner.repository.read_page(name).rows for name in learner.repository.pages()]
+    return {row.id: row for rows in pages for row in rows if row.role != "unlearned"}
 
 
 LearnerMachine.TestCase.settings = settings(

@@ -9,10 +9,10 @@ import msgspec
 
 from dripstone.core.config import Limits
 
-Verdict = Literal["promoted", "refused", "undecided", "unchanged"]
-EntryEvent = Literal["init", "update", "revert", "promote", "data", "grow"]
+Verdict = Literal["promoted", "refused", "undecided", "unchanged", "unlearned"]
+EntryEvent = Literal["init", "update", "revert", "promote", "data", "grow", "unlearn"]
 Encoding = Literal["raw", "zstd", "xor-zstd", "grown-zstd", "sparse-zstd", "low-rank"]
-Role = Literal["train", "held_out", "rejected", "quarantined"]
+Role = Literal["train", "held_out", "rejected", "quarantined", "unlearned"]
 
 
 def now() -> str:
@@ -231,7 +231,7 @@ class LogEntry(msgspec.Struct, frozen=True):
 
     ``version`` is live from this entry on, and ``certificate`` vouches for it. ``candidate`` is what was judged,
     promoted or not, and ``judged`` its certificate. ``page`` names the ledger page with the update's rows, ``book`` the
-    pending and quarantined rows after it.
+    pending and quarantined rows after it. ``unlearned`` names the deed that says what left the store with this entry.
     """
 
     number: int
@@ -246,6 +246,7 @@ class LogEntry(msgspec.Struct, frozen=True):
     book: str | None = None
     certificate: str | None = None
     judged: str | None = None
+    unlearned: str | None = None
 
 
 class RowSet(msgspec.Struct, frozen=True):
@@ -277,10 +278,10 @@ class Rules(msgspec.Struct, frozen=True):
 class Certificate(msgspec.Struct, frozen=True):
     """Why a version may be live, or why not: what was compared, on which rows, under which rules, with what result.
 
-    ``source`` says who vouches: the ``gate``, a ``person`` who overruled it, the ``champion``, which the version was
-    grown from and answers like, or nobody, because it was the ``first`` version and nothing was live that it could
-    harm. ``merkle`` and ``champion_merkle`` are the Merkle roots of the tensors of ``version`` and ``champion``;
-    ``anchor`` is the best version so far as the judgement found it and
+    ``source`` says who vouches: the ``gate``, a ``person`` who overruled it or had rows unlearned (the verdict says
+    which), the ``champion``, which the version was grown from and answers like, or nobody, because it was the ``first``
+    version and nothing was live that it could harm. ``merkle`` and ``champion_merkle`` are the Merkle roots of the
+    tensors of ``version`` and ``champion``; ``anchor`` is the best version so far as the judgement found it and
     ``next_anchor`` as it left it. ``number`` is the log entry it was written for.
     """
 

@@ -19,6 +19,9 @@ MAX_CERTIFICATE_BYTES = 2**20
 NO_FILE = ("store.missing", "store.corrupt", "store.too_large")
 """Kinds of error that say that there is no such certificate; any other is of the disk."""
 
+VOUCHING = ("promoted", "unlearned")
+"""Verdicts that let a version be live."""
+
 _CERTIFICATE = msgspec.json.Decoder(Certificate)
 
 
@@ -103,7 +106,7 @@ def why_not_live(certificate: Certificate, merkle: str) -> str | None:
     """Why a certificate does not let its version be live, None if it does. ``merkle`` is the manifest's root."""
     if certificate.merkle != merkle:
         return "its certificate is about other tensors"
-    if certificate.verdict != "promoted":
+    if certificate.verdict not in VOUCHING:
         return f"its certificate says {certificate.verdict!r}"
     return None
 
@@ -173,9 +176,11 @@ def _bad_source(certificate: Certificate) -> str | None:
         return "names a champion or its Merkle root, but not both"
     if certificate.verdict == "unchanged":
         return "is about a version, and its verdict is that there is none"
+    if certificate.verdict == "unlearned" and certificate.source != "person":
+        return f"is of source {certificate.source!r}, and only a person has rows unlearned"
     if certificate.source == "gate":
         return None if certificate.rules and certificate.champion else "is of the gate, without its rules or a champion"
-    if certificate.verdict != "promoted":
+    if certificate.verdict not in VOUCHING:
         return f"is of source {certificate.source!r}, which only promotes, and its verdict is {certificate.verdict!r}"
     if certificate.evidence.alpha_spent:
         return f"is of source {certificate.source!r}, which tests nothing, and spends alpha"

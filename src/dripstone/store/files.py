@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dripstone.core.errors import StoreError
@@ -92,6 +92,13 @@ def remove(path: Path) -> None:
     """Delete a file; one that is gone already is fine."""
     with _disk_errors(path):
         path.unlink(missing_ok=True)
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Make it durable that names are gone from folders; a folder that is gone itself is fine."""
+    for folder in folders:
+        with _disk_errors(folder), contextlib.suppress(FileNotFoundError):
+            _sync_folder(folder)
 
 
 def make_folder(path: Path) -> None:

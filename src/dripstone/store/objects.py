@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dripstone.store.checks import corrupt, is_hash, sha256
-from dripstone.store.files import file_size, list_names, read_bounded, write_once
+from dripstone.store.files import file_size, list_names, read_bounded, renew, write_once
 
 
 class Objects:
@@ -32,7 +32,9 @@ class Objects:
     def put(self, *parts: bytes | memoryview) -> str:
         """Store bytes, given in parts, once, and return their name."""
         name = sha256(*parts)
-        write_once(self.path(name), *parts)
+        path = self.path(name)
+        write_once(path, *parts)
+        renew(path)  # it may have been here, with nothing that refers to it any more, and about to be deleted
         return name
 
     def get(self, name: str, limit: int) -> bytes:

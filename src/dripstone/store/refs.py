@@ -106,10 +106,19 @@ class Log:
         except FileExistsError:
             winner = self.entry(entry.number)
             if winner.nonce != entry.nonce:
-                raise RaceLostError(
-                    f"another writer committed entry {entry.number} ({winner.event}) meanwhile",
-                    remedy="run the same command again; nothing was lost",
-                ) from None
+                raise _lost(winner) from None
+
+    def require(self, number: int) -> None:
+        """Refuse to go on where another writer has the entry after ``number`` already: what is written from then on
+        would be left behind, and may be what was unlearned meanwhile.
+
+        Raises
+        ------
+        RaceLostError
+            If it is there.
+        """
+        if self.last() > number:
+            raise _lost(self.entry(number + 1))
 
     def numbers(self) -> list[int]:
         """Numbers that have a file, ascending."""
@@ -149,7 +158,15 @@ class Log:
         return self.folder / f"{number:06d}"
 
 
+def _lost(winner: LogEntry) -> RaceLostError:
+    return RaceLostError(
+        f"another writer committed entry {winner.number} ({winner.event}) meanwhile",
+        remedy="run the same command again; nothing was lost",
+    )
+
+
 def _check_names(entry: LogEntry) -> None:
-    for name in (entry.version, entry.candidate, entry.page, entry.book, entry.certificate, entry.judged):
+    named = (entry.version, entry.candidate, entry.page, entry.book, entry.certificate, entry.judged, entry.unlearned)
+    for name in named:
         if name is not None and not is_hash(name):
             raise corrupt(f"log entry {entry.number} names {name!r}, which is not 64 hexadecimal digits")

@@ -15,8 +15,9 @@ from dripstone.core.errors import ModelError, StoreError, UsageError
 from dripstone.core.low_rank import Factors
 from dripstone.core.records import Certificate, LogEntry, Manifest, Spec, Update
 from dripstone.core.tensors import RawTensor
-from dripstone.store import certificates, verify
+from dripstone.store import certificates, collecting, verify
 from dripstone.store.checks import corrupt, is_hash, parse, to_json
+from dripstone.store.deeds import Deeds
 from dripstone.store.files import is_there, list_names, make_folder, read_bounded, sweep, write_new
 from dripstone.store.format import merkle_root
 from dripstone.store.ledger import Book, Page
@@ -73,12 +74,12 @@ class Repository:
     []
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, instead: Mapping[str, Page] | None = None) -> None:
         self.path = path
         self.log = Log(path / "refs" / "live")
         self.objects = Objects(path / "objects")
         self._versions = Versions(path / "versions", self.objects)
-        self._training = Training(path / "training")
+        self._training = Training(path / "training", self.log, instead)
 
     @classmethod
     def create(cls, path: Path | str) -> Repository:
@@ -128,6 +129,15 @@ class Repository:
                 kind="store.format",
             )
         return cls(path)
+
+    def with_pages(self, instead: Mapping[str, Page]) -> Repository:
+        """The same store, read with other pages in place of some, by their names: as it would be without some rows."""
+        return Repository(self.path, instead)
+
+    @property
+    def deeds(self) -> Deeds:
+        """What was unlearned."""
+        return self._training.deeds
 
     @property
     def holdout_key(self) -> bytes:
@@ -217,12 +227,15 @@ class Repository:
         UsageError
             If the version has no tensor of a given name.
         StoreError
-            ``store.missing`` or ``store.corrupt`` naming the tensor, the object or the version.
+            ``store.missing`` or ``store.corrupt`` naming the tensor, the object or the version; ``store.collected`` for
+            a version that was collected.
         """
+        collecting.refuse_collected(self, version)
         return self._versions.read_tensors(version, names)
 
     def each_tensor(self, version: str, names: Iterable[str] | None = None) -> Iterator[tuple[str, RawTensor]]:
         """As `read_tensors`, one at a time in the order of the files, for whoever cannot hold them all."""
+        collecting.refuse_collected(self, version)
         return self._versions.each_tensor(version, names)
 
     def read_factors(self, version: str) -> dict[str, Factors]:
@@ -347,8 +360,12 @@ class Repository:
         return self._training.write_page(page)
 
     def read_page(self, name: str) -> Page:
-        """Read a ledger page and verify it."""
+        """Read a ledger page and verify it; of one that was redacted, what stands in its place."""
         return self._training.read_page(name)
+
+    def pages(self) -> list[str]:
+        """Names of all ledger pages, those that no log entry names among them, sorted."""
+        return self._training.pages()
 
     def write_book(self, book: Book) -> str:
         """Store a book and return its name."""
@@ -370,13 +387,20 @@ class Repository:
         """Remove the training states of all versions but these, and return how many files that were."""
         return self._training.prune_states(keep)
 
+    def states(self) -> list[tuple[str, str]]:
+        """The files of training states, each with the version that it belongs to."""
+        return self._training.states()
+
     def kept_books(self) -> list[str]:
-        """The books that a sweep leaves alone, newest first: those of the head and of the 15 before it."""
+        """The books that a sweep leaves alone, newest first: those of the head and of the 15 before it.
+
+        Those from before rows were unlearned may hold these rows: they are not kept.
+        """
         kept: dict[str, None] = {}
         for entry in self.log.entries():
             if entry.book is not None:
                 kept[entry.book] = None
-            if len(kept) == KEPT_BOOKS:
+            if len(kept) == KEPT_BOOKS or entry.unlearned is not None:
                 break
         return list(kept)
 
@@ -387,9 +411,11 @@ class Repository:
     def sweep(self) -> int:
         """Remove temporary files older than an hour and superseded books older than a minute; how many files that were.
 
-        A book is written right before the log entry that names it.
+        A book is written right before the log entry that names it. Where deleting what was unlearned was cut short, it
+        is brought to its end.
         """
-        return sweep(self.path, _STALE_SECONDS) + self._training.sweep_books(self.kept_books(), _STALE_BOOK_SECONDS)
+        swept = collecting.finish(self).files + sweep(self.path, _STALE_SECONDS)
+        return swept + self._training.sweep_books(self.kept_books(), _STALE_BOOK_SECONDS)
 
     def _record_path(self, version: str, number: int, nonce: str) -> Path:
         if not _NONCE.fullmatch(nonce):
@@ -398,6 +424,10 @@ class Repository:
 
     def _candidate_page_path(self, version: str) -> Path:
         return self._records_folder(version) / "page.json"
+
+    def folder_of(self, version: str) -> Path:
+        """Where the files of a version are."""
+        return self._versions.folder_of(version)
 
     def _records_folder(self, version: str) -> Path:
         return self._versions.folder_of(version) / "records"

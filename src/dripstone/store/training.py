@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dripstone.core.errors import StoreError
 from dripstone.store.checks import corrupt, is_hash, sha256
+from dripstone.store.deeds import STATE_NAME, Deeds
 from dripstone.store.files import is_there, list_names, older_than, read_bounded, remove, renew, write_once
 from dripstone.store.format import MAX_PAYLOAD_BYTES
 from dripstone.store.ledger import (
@@ -20,9 +20,8 @@ from dripstone.store.ledger import (
     encode_book,
     encode_page,
 )
+from dripstone.store.refs import Log
 from dripstone.store.state import TrainingState, decode_state, encode_state
-
-_STATE = re.compile(r"([0-9a-f]{64})-([0-9a-f]{32})\.safetensors")
 
 
 class Training:
@@ -31,18 +30,25 @@ class Training:
     Parameters
     ----------
     folder : Path
-        Holds ``ledger``, ``books`` and ``state``.
+        Holds ``ledger``, ``books`` and ``state``, and ``unlearned`` with the deeds.
+    log : Log
+        Says which deeds count.
+    instead : mapping of str to Page
+        Pages that are read in place of stored ones, by name: what a deed would leave that is not committed yet.
 
     Examples
     --------
     >>> import tempfile
-    >>> training = Training(Path(tempfile.mkdtemp()))
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> training = Training(folder, Log(folder / "live"))
     >>> training.read_book(training.write_book(Book(tested=3))).tested
     3
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: Log, instead: Mapping[str, Page] | None = None) -> None:
         self.folder = folder
+        self.deeds = Deeds(folder / "unlearned", log)
+        self.instead = dict(instead or {})
         self._written: tuple[Path, TrainingState] | None = None
 
     def write_page(self, page: Page) -> str:
@@ -50,8 +56,16 @@ class Training:
         return self._write("ledger", encode_page(page))
 
     def read_page(self, name: str) -> Page:
-        """Read a page and verify it."""
-        return decode_page(self._read("ledger", name))
+        """Read a page and verify it; of one that was redacted, what stands in its place."""
+        if name in self.instead:
+            return self.instead[name]
+        return decode_page(self._read("ledger", self.deeds.current(name)))
+
+    def pages(self) -> list[str]:
+        """Names of all pages, as log entries, books and other pages have them, sorted."""
+        replaced, written = self.deeds.pages(), self.deeds.written_pages()
+        found = {name for name in list_names(self.folder / "ledger") if is_hash(name)}
+        return sorted((found - written) | replaced.keys())
 
     def write_book(self, book: Book) -> str:
         """Store a book and return its name."""
@@ -86,11 +100,15 @@ class Training:
 
         The one that was written last is not read again while its file is there: many updates in one process spare that.
         """
+        superseded = self.deeds.superseded_states()
         if self._written is not None:
             path, state = self._written
-            if state.version == version and is_there(path):
+            if path.name in superseded:
+                self._written = None
+            elif state.version == version and is_there(path):
                 return state
-        paths = [self.folder / "state" / name for name, owner in self._states() if owner == version]
+        kept = [name for name, owner in self.states() if owner == version and name not in superseded]
+        paths = [self.folder / "state" / name for name in kept]
         for path in sorted(paths, key=_age):
             try:
                 return _read_state(path, version)
@@ -101,13 +119,14 @@ class Training:
 
     def prune_states(self, keep: Collection[str]) -> int:
         """Remove the states of all versions but these, and return how many files that were."""
-        gone = [name for name, owner in self._states() if owner not in keep]
+        gone = [name for name, owner in self.states() if owner not in keep]
         for name in gone:
             remove(self.folder / "state" / name)
         return len(gone)
 
-    def _states(self) -> list[tuple[str, str]]:
-        matches = [_STATE.fullmatch(name) for name in list_names(self.folder / "state")]
+    def states(self) -> list[tuple[str, str]]:
+        """The files of training states, each with the version that it belongs to."""
+        matches = [STATE_NAME.fullmatch(name) for name in list_names(self.folder / "state")]
         return [(match[0], match[1]) for match in matches if match]
 
     def _write(self, kind: str, data: bytes) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dripstone.core.records import LogEntry, Manifest
-from dripstone.store.checks import attempt
+from dripstone.store.checks import attempt, corrupt
+from dripstone.store.collecting import collected
 from dripstone.store.format import MAX_PAYLOAD_BYTES
 from dripstone.store.vouching import certificate_problems
 
@@ -40,13 +41,16 @@ def _all_problems(repository: Repository) -> Iterator[str]:
     yield from attempt(lambda: repository.holdout_key)[1]
     entries: list[LogEntry] = []
     yield from _log_problems(repository, entries)
+    yield from _unlearned_problems(repository, entries)
     yield from _reference_problems(repository, entries)
     yield from certificate_problems(repository, entries)
     for name in repository.objects.all():
         yield from attempt(repository.objects.get, name, MAX_PAYLOAD_BYTES)[1]
     seen: set[bytes] = set()
+    gone, problems = attempt(collected, repository)
+    yield from problems
     for version in repository.versions():
-        yield from _version_problems(repository, version, seen)
+        yield from _version_problems(repository, version, seen, whole=version not in (gone or {}))
 
 
 def _log_problems(repository: Repository, entries: list[LogEntry]) -> Iterator[str]:
@@ -57,6 +61,26 @@ def _log_problems(repository: Repository, entries: list[LogEntry]) -> Iterator[s
         yield from problems
         if entry is not None:
             entries.append(entry)
+
+
+def _unlearned_problems(repository: Repository, entries: list[LogEntry]) -> Iterator[str]:
+    """Each unlearning has its deed, whose pages are there and whose versions are still known by their manifests."""
+    known = set(repository.versions())
+    for entry in entries:
+        if (entry.event == "unlearn") != (entry.unlearned is not None):
+            yield str(corrupt(f"log entry {entry.number} ({entry.event}) names {entry.unlearned} as its deed"))
+        if entry.unlearned is None:
+            continue
+        deed, problems = attempt(repository.deeds.read, entry.unlearned)
+        yield from problems
+        if deed is None:
+            continue
+        if deed.number != entry.number:
+            yield str(corrupt(f"log entry {entry.number} names a deed that was written for log entry {deed.number}"))
+        for page in sorted(deed.pages):
+            yield from attempt(repository.read_page, page)[1]
+        for version in sorted(set(deed.versions) - known):
+            yield f"version {version} was collected, and its manifest is not there; restore it from a copy"
 
 
 def _reference_problems(repository: Repository, entries: list[LogEntry]) -> Iterator[str]:
@@ -73,12 +97,13 @@ def _reference_problems(repository: Repository, entries: list[LogEntry]) -> Iter
         yield from attempt(repository.read_book, book)[1]
 
 
-def _version_problems(repository: Repository, version: str, seen: set[bytes]) -> Iterator[str]:
+def _version_problems(repository: Repository, version: str, seen: set[bytes], *, whole: bool) -> Iterator[str]:
+    """Of a version that was collected, which is not ``whole``, manifest and reports are left, and no tensors."""
     yield from attempt(repository.records, version)[1]
     yield from attempt(repository.page_of, version)[1]
     manifest, problems = attempt(repository.manifest, version)
     yield from problems
-    if manifest is not None:
+    if manifest is not None and whole:
         for asset in sorted(manifest.spec.assets.values()):
             yield from attempt(repository.read_asset, asset)[1]
         yield from _tensor_problems(repository, version, manifest, seen)

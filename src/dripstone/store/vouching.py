@@ -12,6 +12,7 @@ from dripstone.core.records import Certificate, LogEntry, RowSet
 from dripstone.store.certificates import uncertified, why_not_live
 from dripstone.store.checks import attempt, corrupt
 from dripstone.store.ledger import Page
+from dripstone.store.redaction import was
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
@@ -24,6 +25,7 @@ SOURCES = {
     "update": ("gate",),
     "promote": ("person",),
     "grow": ("champion",),
+    "unlearn": ("person",),
     "revert": (),
     "data": (),
 }
@@ -84,6 +86,14 @@ class _Reader:
         """The same of the version that it came from."""
         return self._named(version)[1]
 
+    def descends(self, version: str, parent: str | None) -> bool:
+        """Whether a version comes from another one, as far as manifests can be read."""
+        line: set[str | None] = {version}
+        while (above := self.parent(version)) is not None and above not in line:
+            line.add(above)
+            version = above
+        return parent in line or self.merkle(version) is None
+
     def _read_names(self, version: str) -> tuple[str | None, str | None]:
         manifest, _ = attempt(self.repository.manifest, version)
         return (manifest.merkle, manifest.parent) if manifest is not None else (None, None)
@@ -91,11 +101,12 @@ class _Reader:
     def _read_ids(self, page: str) -> list[str]:
         return [row.id for row in self.repository.read_page(page).rows]
 
-    def fresh(self, name: str) -> RowSet:
-        """The held-out rows of a page as a certificate has to name them."""
+    def fresh(self, name: str) -> tuple[RowSet, int]:
+        """The held-out rows of a page as a certificate has to name them, and how many were unlearned since then."""
         page = self.repository.read_page(name)
         ids = self._carried_ids(name, page) + [row.id for row in page.rows if row.role == "held_out"]
-        return RowSet(len(ids), ids_digest(ids))
+        gone = sum(was("held_out", row) for row in page.rows) + sum(was("held_out", item) for item in page.carried)
+        return RowSet(len(ids), ids_digest(ids)), gone
 
     def _carried_ids(self, name: str, page: Page) -> list[str]:
         ids = []
@@ -156,6 +167,12 @@ def _copy_problems(before: LogEntry | None, entry: LogEntry) -> Iterator[str]:
 def _new_problems(reader: _Reader, before: LogEntry | None, entry: LogEntry, certificate: Certificate) -> Iterator[str]:
     if certificate.source not in SOURCES[entry.event]:
         yield _problem(entry, f"({entry.event}) names a new certificate of source {certificate.source!r}")
+    if (entry.event == "unlearn") != (certificate.verdict == "unlearned"):
+        yield _problem(entry, f"({entry.event}) names a new certificate that says {certificate.verdict!r}")
+    if entry.event == "unlearn" and certificate.champion is not None:
+        parent = reader.parent(entry.version)
+        if parent is not None and not reader.descends(certificate.champion, parent):
+            yield _problem(entry, f"makes a version live that comes from {parent[:12]}, which was not live's")
     if entry.event == "grow" and reader.parent(entry.version) not in (None, certificate.champion):
         yield _problem(entry, f"makes a version live that was not grown from {certificate.champion or 'any'}")
     yield from _champion_problems(reader, before, entry, certificate)
@@ -188,7 +205,7 @@ def _judged_problems(reader: _Reader, steps: Steps) -> Iterator[str]:
                 yield from _row_problems(reader, entry, certificate)
         elif entry.judged is not None:
             yield _problem(entry, "names the certificate of a candidate, and no candidate")
-        elif entry.candidate is not None and certified:
+        elif entry.candidate is not None and certified and entry.event != "unlearn":
             yield _problem(entry, f"judged version {entry.candidate[:12]} and names no certificate that says how")
 
 
@@ -209,11 +226,14 @@ def _judgement_problems(
 def _row_problems(reader: _Reader, entry: LogEntry, certificate: Certificate) -> Iterator[str]:
     if certificate.source != "gate" and certificate.fresh == RowSet():
         return  # nobody asked: no row has judged it
-    fresh, problems = attempt(reader.fresh, entry.page) if entry.page is not None else (RowSet(), [])
+    found, problems = attempt(reader.fresh, entry.page) if entry.page is not None else ((RowSet(), 0), [])
     yield from problems
     named = certificate.fresh
-    if fresh is None:
+    if found is None:
         return
+    fresh, gone = found
+    if gone and named.rows == fresh.rows + gone:
+        return  # which rows they were cannot be known any more
     if named.rows != fresh.rows or (named.digest != fresh.digest and named.rows > 0):
         yield _problem(
             entry,
@@ -228,7 +248,8 @@ def _alpha_problems(reader: _Reader, steps: Steps) -> Iterator[str]:
     spent = allowed = 0.0
     for before, entry in steps:
         certificate = reader.judged(entry)
-        if (before is None and entry.number > 1) or (entry.candidate is not None and certificate is None):
+        unknown = entry.candidate is not None and certificate is None and entry.event != "unlearn"
+        if (before is None and entry.number > 1) or unknown:
             tested = None  # what is not there may have been a test: count on from what is said next
         if certificate is not None and certificate.rules is not None:
             tested = certificate.rules.tested if tested is None else tested

@@ -7,7 +7,7 @@ import torch
 from dripstone.core.protocols import Head
 from dripstone.train.leave_one_out import best_scale, calibration_rows, left_out_scores, usual_error
 from dripstone.train.solve import solve
-from dripstone.train.statistics import Statistics
+from dripstone.train.statistics import Statistics, weighs_nothing
 
 
 def fit_head(
@@ -73,11 +73,53 @@ def fit_head(
         else:
             head.scale.fill_(best_scale(scores, targets[chosen], weights[chosen].double()))
             score = float((scores.argmax(dim=1) == targets[chosen]).double().mean())
+    _write(head, solution.weights, numbers=numbers)
+    return score
+
+
+def solve_again(head: Head, statistics: Statistics, penalty: float, *, numbers: bool) -> None:
+    """Solve from statistics of fewer rows than before, and write the solution into the head, whose scale stays.
+
+    Parameters
+    ----------
+    head : Head
+        Its weight and bias are overwritten in place. A class that no row is left of gets zeros, which is what the
+        closed form says of it; so does every class, where no row is left at all.
+    statistics : KeptRows or Sums
+        Of every row that is left.
+    penalty : float
+        Of the squared weights, above 0.
+    numbers : bool
+        Whether targets are numbers.
+
+    Raises
+    ------
+    DivergedError
+        If the statistics hold numbers that are not finite; the head is as it was then.
+
+    Examples
+    --------
+    >>> from dripstone.models.head import Head, Identity
+    >>> from dripstone.train.statistics import add_rows, no_rows
+    >>> head = Head(Identity(2), classes=2)
+    >>> statistics = add_rows(no_rows(), head, torch.eye(2), torch.tensor([1, 1]), torch.ones(2))
+    >>> solve_again(head, statistics, 0.5, numbers=False)
+    >>> head.weight[0].tolist(), round(head.bias[1].item(), 2)
+    ([0.0, 0.0], 0.57)
+    """
+    if weighs_nothing(statistics):
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.zero_()
+        return
+    _write(head, solve(statistics, head, penalty, free_bias=numbers).weights, numbers=numbers)
+
+
+def _write(head: Head, solution: torch.Tensor, *, numbers: bool) -> None:
     unit = float(head.scale) if numbers else 1.0
     with torch.no_grad():
-        head.weight.copy_(solution.weights[:-1].T / unit)
-        head.bias.copy_(solution.weights[-1] / unit)
-    return score
+        head.weight.copy_(solution[:-1].T / unit)
+        head.bias.copy_(solution[-1] / unit)
 
 
 def _explained(errors: torch.Tensor, targets: torch.Tensor) -> float:

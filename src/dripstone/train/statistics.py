@@ -158,6 +158,17 @@ def to_sums(statistics: Statistics, head: Head) -> Sums:
     return _add(empty, head, statistics.features, statistics.targets, statistics.weights)
 
 
+def weighs_nothing(statistics: Statistics) -> bool:
+    """Whether no row is in the statistics, or none that counts.
+
+    Examples
+    --------
+    >>> weighs_nothing(no_rows())
+    True
+    """
+    return not len(statistics.weights) if isinstance(statistics, KeptRows) else float(statistics.gram[-1]) == 0.0
+
+
 def fade(statistics: Statistics, factor: float) -> Statistics:
     """Statistics in which every row weighs ``factor``, above 0, of what it did; the given ones are left as they are.
 

@@ -24,6 +24,7 @@ from dripstone.core.records import (
     now,
 )
 from dripstone.gate.judge import Judgement
+from dripstone.store.collecting import finish
 from dripstone.store.ledger import Book
 from dripstone.store.repository import Repository, StoredVersion
 from dripstone.store.state import TrainingState
@@ -106,6 +107,7 @@ def commit(
 def _commit(
     repository: Repository, config: Config, champion: Champion, batch: Batch, start: Start, outcome: Outcome
 ) -> Update:
+    repository.log.require(start.number)
     number = start.number + 1
     version = outcome.stored.version if outcome.stored else None
     spent = outcome.judgement is not None and outcome.judgement.evidence.alpha_spent > 0
@@ -135,6 +137,7 @@ def _commit(
         _append(repository, update, outcome.next_state, digest, book, judged, start.certificate)
         if update.promoted:
             repository.prune_states(keep=_recently_live(repository, config.store.keep_states))
+        finish(repository)  # where deleting what was unlearned was cut short
         if number % SWEEP_EVERY == 0:
             repository.sweep()
     return update

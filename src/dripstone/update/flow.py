@@ -13,7 +13,7 @@ from functools import partial
 
 from dripstone.core import events, processes
 from dripstone.core.config import Config
-from dripstone.core.errors import DivergedError
+from dripstone.core.errors import DivergedError, StoreError
 from dripstone.core.events import Event
 from dripstone.core.examples import Example, labels_of
 from dripstone.core.protocols import Task
@@ -79,32 +79,29 @@ def run_update(
     RaceLostError
         If somebody else moved the store meanwhile.
     """
-    meter, config = Meter(), _with_horizon(config)
+    meter, config = Meter(), training_state.with_horizon(config)
     head = head_of(repository, champion, "the update")
     processes.agree("live version and settings", f"{head.number} {champion.version} {config}")
     book = repository.read_book(head.book) if head.book else Book()
     state = training_state.load_state(repository, config, champion.version, champion.model)
     retry = head.verdict == "refused" and head.candidate is None
     start = Start(head.number, book, state, meter, head.certificate, dry_run=dry_run, retry=retry)
-    yield from _run(repository, config, champion, arrived, start)
+    try:
+        yield from _run(repository, config, champion, arrived, start)
+    except StoreError as error:
+        if error.kind == "store.missing":  # where rows were unlearned meanwhile, what was stored so far is deleted
+            repository.log.require(start.number)
+        raise
 
 
 def run_first(
     repository: Repository, config: Config, root: Champion, arrived: Iterable[Example], held_out: Sequence[Example]
 ) -> Iterator[Event]:
     """Train the first version on what ``init`` was given: no gate, since nothing is live that could be harmed."""
-    config = _with_horizon(config).override({"gate.mode": "off"})
+    config = training_state.with_horizon(config).override({"gate.mode": "off"})
     state = training_state.load_state(repository, config, root.version, root.model)
     start = Start(0, Book(), state, Meter(), held_out_file=held_out)
     yield from _run(repository, config, root, arrived, start)
-
-
-def _with_horizon(config: Config) -> Config:
-    """The settings, with no more trusted rows than old rows are to be remembered by."""
-    forget = parse_policy(config.curate.policy).forget
-    if forget is None:
-        return config
-    return config.override({"gate.trusted": min(config.gate.trusted, forget.trusted(config.gate.holdout))})
 
 
 def _run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from dripstone.core.errors import StoreError, UsageError
 from dripstone.core.records import Certificate, EntryEvent, LogEntry, count, now
 from dripstone.store.certificates import NO_FILE
+from dripstone.store.collecting import collected_by
 from dripstone.store.ledger import Book, PendingRow
 from dripstone.store.repository import Repository
 from dripstone.update.bookkeeping import quarantine_groups, without_places
@@ -28,12 +30,13 @@ def revert(repository: Repository, version: str | None = None) -> LogEntry:
     Raises
     ------
     UsageError
-        If there is no earlier version, or the one named is live or was never live.
+        If there is no earlier version, or the one named is live, was never live or was collected.
     """
     head = repository.log.head()
     target = version or _live_before(repository, head)
     if target == head.version:
         raise UsageError(f"version {target[:12]} is live already", remedy="see 'dripstone log' for others")
+    _require_whole(repository, target)
     if all(entry.version != target for entry in repository.log.entries()):
         raise UsageError(
             f"version {target[:12]} was never live",
@@ -53,13 +56,14 @@ def promote(repository: Repository, version: str, reason: str) -> LogEntry:
     Raises
     ------
     UsageError
-        If the version is live or was never judged, or no reason is given.
+        If the version is live, was never judged or was collected, or no reason is given.
     """
     head = repository.log.head()
     if not reason.strip():
         raise UsageError("a promotion by hand needs a reason", remedy="give one with --reason")
     if version == head.version and _is_certified(repository, head):
         raise UsageError(f"version {version[:12]} is live already", remedy="see 'dripstone log' for others")
+    _require_whole(repository, version)
     if all(version not in (entry.version, entry.candidate) for entry in repository.log.entries()):
         raise UsageError(
             f"the update that trained version {version[:12]} did not finish, so its rows are not in the ledger",
@@ -126,6 +130,15 @@ def _live_before(repository: Repository, head: LogEntry) -> str:
         if entry.version != head.version:
             return entry.version
     raise UsageError("no other version was ever live", remedy="there is nothing to revert to", kind="usage.revert")
+
+
+def _require_whole(repository: Repository, version: str) -> None:
+    if (number := collected_by(repository, version)) is not None:
+        raise UsageError(
+            f"version {version[:12]} had learned rows that log entry {number} unlearned, and was collected then",
+            remedy="name a version from before those rows, or from that entry on; see 'dripstone log'",
+            kind="usage.collected",
+        )
 
 
 def _move(
@@ -224,17 +237,19 @@ def append(
     reason: str,
     book: Book,
     certificate: str | None,
+    **more: Any,
 ) -> LogEntry:
-    """Write the one log entry that makes a move so, after the book that it names."""
+    """Write the one log entry that makes a move so, after the book that it names; ``more`` are fields of its own."""
+    repository.log.require(number - 1)
     entry = LogEntry(
         number=number,
         version=version,
         event=event,
         reason=reason,
-        nonce=secrets.token_hex(16),
         time=now(),
         book=repository.write_book(book),
         certificate=certificate,
+        **{"nonce": secrets.token_hex(16), **more},
     )
     repository.log.append(entry)
     return entry

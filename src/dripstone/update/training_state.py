@@ -81,7 +81,15 @@ def load_state(repository: Repository, config: Config, version: str, model: Mode
     current = state is not None and state.anchor == anchor and state.backbone == features_digest(manifest)
     if state is not None and current and _is_sound(state, model):
         return _with_moments(repository, _without_other_law(state, config), model)
-    return _rebuild(repository, config, version, anchor, model)
+    return rebuild_state(repository, config, version, anchor, model)
+
+
+def with_horizon(config: Config) -> Config:
+    """The settings, with no more trusted rows than old rows are to be remembered by."""
+    forget = parse_policy(config.curate.policy).forget
+    if forget is None:
+        return config
+    return config.override({"gate.trusted": min(config.gate.trusted, forget.trusted(config.gate.holdout))})
 
 
 def _is_sound(state: TrainingState, model: Model) -> bool:
@@ -117,7 +125,8 @@ def _with_moments(repository: Repository, state: TrainingState, model: Model) ->
     return replace(state, moments=moments)
 
 
-def _rebuild(repository: Repository, config: Config, version: str, anchor: str, model: Model) -> TrainingState:
+def rebuild_state(repository: Repository, config: Config, version: str, anchor: str, model: Model) -> TrainingState:
+    """The state of a version from the ledger alone, without statistics; ``anchor`` is the best version so far."""
     trusted: list[PageRow] = []
     memory = Memory()
     known = np.empty((0, 2), dtype=np.int64)
@@ -169,14 +178,16 @@ def join_trusted(trusted: Sequence[PageRow], page: Sequence[PageRow], cap: int) 
 def pages_and_caps(repository: Repository, version: str, default: int) -> tuple[list[list[PageRow]], list[int]]:
     """The rows of every ancestor that has any, a list each, and the cap of trusted rows when each of them was judged.
 
-    One that was not trained, because it is the first or has grown, was not judged: it leaves all rows as they are.
+    One that was not trained, because it is the first or has grown, was not judged: it leaves all rows as they are. What
+    was left when rows were unlearned says itself how many were trusted then.
     """
     line = [ancestor for ancestor in ancestors(repository, version) if repository.page_of(ancestor) is not None]
     entries = judging_entries(repository, set(line))
     caps = []
     for ancestor in line:
         entry = entries.get(ancestor)
-        judged = repository.read_certificate(ancestor, entry.judged) if entry and entry.judged else None
+        name = entry and (entry.certificate if entry.event == "unlearn" else entry.judged)
+        judged = repository.read_certificate(ancestor, name) if name else None
         caps.append(judged.rules.trusted if judged and judged.rules else default)
     return [page_rows(repository, ancestor) for ancestor in line], caps
 
@@ -248,6 +259,17 @@ def trained_rows(
     Their factors have faded as ``forget`` says, once ``newer`` more rows are learned.
     """
     pages = [page_rows(repository, ancestor) for ancestor in ancestors(repository, version)]
+    return trained_in(pages, without=without, forget=forget, newer=newer)
+
+
+def trained_in(
+    pages: Sequence[Sequence[PageRow]],
+    *,
+    without: Set[str] = frozenset(),
+    forget: Forget | None = None,
+    newer: int = 0,
+) -> list[PageRow]:
+    """The same of the rows of a line of versions, a list for each."""
     found: list[PageRow] = []
     for whole, page in zip(reversed(pages), reversed(last_of_each(pages)), strict=True):
         rows = [row for row in page if row.role == "train" and row.id not in without]

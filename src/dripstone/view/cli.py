@@ -23,6 +23,7 @@ COMMANDS = {
     "revert": "Make an earlier version live again.",
     "promote": "Overrule the gate, with a reason.",
     "grow": "A larger model with the same answers.",
+    "unlearn": "Take rows out of the store and of what is live.",
     "data": "Pending and quarantined rows: list, admit, drop.",
     "export": "What low-rank updates added, as an adapter of PEFT's.",
     "verify": "Check every byte of the store.",
@@ -61,8 +62,8 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, project: str) -> None:
     """Keep a deployed model learning: small updates that show they do no harm, live at once, undoable.
 
-    Exit codes: 0 done, 1 refused or undecided, 2 usage, configuration or data, 3 lost a race or a process, or
-    interrupted (run it again), 101 a bug.
+    Exit codes: 0 done, 1 refused or undecided, or unlearned but not exactly, 2 usage, configuration or data, 3 lost a
+    race or a process, or interrupted (run it again), 101 a bug.
     """
     ctx.obj = project
 

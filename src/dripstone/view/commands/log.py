@@ -58,4 +58,4 @@ def _to_text(entries: list[LogEntry]) -> str:
 
 def _named(entry: LogEntry) -> str | None:
     """The version that an entry is about; none where no candidate was trained, or only rows moved."""
-    return entry.candidate if entry.event in ("update", "data") else entry.version
+    return entry.candidate if entry.event in ("update", "data", "unlearn") else entry.version

@@ -93,6 +93,7 @@ def _to_text(facts: dict[str, Any]) -> str:
     ]
     values = {
         "version": facts["version"] + (" (live)" if facts["live"] else ""),
+        **({"collected": f"by log entry {facts['collected']}: it can be used no more"} if facts["collected"] else {}),
         "parent": facts["parent"] or "-",
         "factory": facts["factory"],
         "selection": facts["selection"],
@@ -116,6 +117,8 @@ def voucher(certificate: dict[str, Any]) -> str:
     source = {"gate": "the gate", "first": "nobody, nothing was live before it", "person": "a person"}
     source["champion"] = f"version {short(certificate['champion'])}, which it was grown from"
     text = source[certificate["source"]]
+    if certificate["verdict"] == "unlearned":
+        return f"a person, who had rows of {short(certificate['champion'])} unlearned: {certificate['reason']}"
     if certificate["source"] == "person":
         return f"{text}, against the gate or without it: {certificate['reason']}"
     if certificate["source"] == "champion":
@@ -146,6 +149,8 @@ def read_version(repository: Repository, version: str) -> dict[str, Any]:
     """The facts, as the JSON form has them."""
     import msgspec
 
+    from dripstone.store.collecting import collected_by
+
     manifest = repository.manifest(version)
     old = repository.manifest(manifest.parent).tensors if manifest.parent else {}
     changed = [
@@ -157,6 +162,7 @@ def read_version(repository: Repository, version: str) -> dict[str, Any]:
         "version": version,
         "parent": manifest.parent,
         "live": repository.log.head().version == version,
+        "collected": collected_by(repository, version),
         "task": manifest.task,
         "labels": manifest.labels,
         "selection": manifest.selection,

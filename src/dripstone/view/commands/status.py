@@ -62,6 +62,7 @@ def read_status(repository: Repository, alpha: float, dripstone: str = "dripston
     report = _report(repository, last) if last is not None else None
     tested = book.tested if book else 0
     certificate = read_certificate(repository, head.version)
+    cut_short = [deed.number for deed in repository.deeds.unfinished().values()]
     waiting = pending and last is not None and last.verdict == "undecided" and report is not None
     return {
         "version": head.version,
@@ -79,7 +80,8 @@ def read_status(repository: Repository, alpha: float, dripstone: str = "dripston
         "rows_needed": report.evidence.rows_needed if waiting and report is not None else None,
         "last": None if last is None else {"number": last.number, "verdict": last.verdict, "reason": last.reason},
         "drift": report.drift.words if report is not None and report.drift is not None else [],
-        "next": _next(dripstone, head.number, pending, quarantined),
+        "cut_short": cut_short,
+        "next": _next(dripstone, head.number, pending, quarantined, cut_short),
     }
 
 
@@ -89,7 +91,9 @@ def _report(repository: Repository, entry: LogEntry) -> Update | None:
     return repository.read_record(entry.candidate, entry.number, entry.nonce)
 
 
-def _next(dripstone: str, number: int, pending: int, quarantined: int) -> str:
+def _next(dripstone: str, number: int, pending: int, quarantined: int, cut_short: list[int]) -> str:
+    if cut_short:
+        return f"{dripstone} update FILE, which deletes what log entry {cut_short[0]} unlearned: that was cut short"
     if number == 1:
         return f"{dripstone} update FILE"
     if quarantined:

@@ -15,13 +15,21 @@ from dripstone.view.output import Output, plain
 def command(ctx: click.Context, format: str) -> None:
     """Check every byte against its hash, and judge every candidate again."""
     config, repository = open_store(ctx.obj)
-    problems = list(repository.verify())
+    problems, unjudged = list(repository.verify()), []
     if not problems:  # what is damaged cannot be judged
-        from dripstone.update.audit import audit
+        from dripstone.update.audit import find_all
 
-        problems = list(audit(repository, config))
+        found = list(find_all(repository, config))
+        problems = [text for problem, text in found if problem]
+        unjudged = [text for problem, text in found if not problem]
     number = len(repository.versions())
-    sound = f"sound: {count(number, 'version')}, every byte as written, every certificate as earned"
-    human = "\n".join(map(plain, problems)) or sound
-    Output(format).data({"sound": not problems, "versions": number, "problems": problems}, human)
+    value = {"sound": not problems, "versions": number, "problems": problems, "unjudged": unjudged}
+    Output(format).data(value, _to_text(number, problems, unjudged))
     ctx.exit(2 if problems else 0)
+
+
+def _to_text(number: int, problems: list[str], unjudged: list[str]) -> str:
+    sound = f"sound: {count(number, 'version')}, every byte as written, every certificate as earned"
+    if unjudged:
+        sound += f", but for {count(len(unjudged), 'judgement')} that cannot be made again:"
+    return "\n".join(map(plain, problems or [sound, *unjudged]))
