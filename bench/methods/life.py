@@ -18,23 +18,25 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from bench.methods.streams import Row, Stream
 from dripstone.core.bits import from_raw
 from dripstone.learner import Learner
+from dripstone.stream.columns import to_inputs
+from dripstone.train.features import features_of, outputs_of
 
 
 @dataclass(slots=True)
 class Lived:
     """What a life has cost, and what it knew after each stage.
 
-    ``accuracy`` has for each stage, the first version included, a share a group. ``state`` and ``peak`` are bytes: of
-    the optimisers at most, and of the process above where it stood. ``floor`` is what the places and the values of the
-    last version's changed numbers are worth, in bytes, ``payload`` what they took.
+    ``accuracy`` has for each stage, the first version included, a share a group. ``state`` and ``peak`` are bytes, a
+    number a stage: of the optimisers at most, and of the process above where it stood. ``floor`` is what the places and
+    the values of the last version's changed numbers are worth, in bytes, ``payload`` what they took.
     """
 
     method: str
     rate: float
     accuracy: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
-    state: int = 0
-    peak: int = 0
+    state: list[int] = field(default_factory=list)
+    peak: list[int] = field(default_factory=list)
     delta: list[int] = field(default_factory=list)
     payload: int = 0
     floor: float = 0.0
@@ -88,8 +90,8 @@ def _live(lived: Lived, stream: Stream, folder: Path, ask: str) -> None:
         seen = _watch_state()
         before = _reset_peak()
         update = learner.update(stage)
-        lived.peak = max(lived.peak, _status("VmHWM") - before)
-        lived.state = max(lived.state, seen.most)
+        lived.peak.append(_status("VmHWM") - before)
+        lived.state.append(seen.most)
         seen.remove()
         lived.seconds += update.cost.cpu_seconds
         lived.delta.append(update.delta_bytes)
@@ -98,10 +100,13 @@ def _live(lived: Lived, stream: Stream, folder: Path, ask: str) -> None:
 
 
 def _accuracy(learner: Learner, groups: dict[str, list[Row]]) -> dict[str, float]:
+    champion = learner.champion()
     found = {}
     for name, rows in groups.items():
-        answers = learner.predict([row["inputs"] for row in rows])
-        found[name] = sum(a == row["label"] for a, row in zip(answers, rows, strict=True)) / len(rows)
+        inputs = [to_inputs(row["inputs"], "") for row in rows]
+        answers = outputs_of(champion.model, features_of(champion.model, inputs)).argmax(dim=1).tolist()
+        labels = [champion.task.labels[answer] for answer in answers]
+        found[name] = sum(a == row["label"] for a, row in zip(labels, rows, strict=True)) / len(rows)
     return found
 
 

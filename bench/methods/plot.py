@@ -38,9 +38,9 @@ def draw(lives: Sequence[Sequence[Lived]], path: Path, title: str) -> None:
             colour = "white" if shares[row, column] < middle else "black"
             axes.text(column, row, f"{shares[row, column]:.1f}", ha="center", va="center", color=colour, fontsize=9)
     moved = [mean(one.moved / max(one.dense / 4, 1) for some in _of(found, s) for one in some) for s in selectors]
-    labels = [f"{selector}  ({100 * share:.2g} %)" for selector, share in zip(selectors, moved, strict=True)]
+    labels = [f"{selector}  ({_percent(share)})" for selector, share in zip(selectors, moved, strict=True)]
     axes.set_yticks(range(len(selectors)), labels, fontsize=9)
-    axes.set_xticks(range(len(optimizers)), optimizers, fontsize=9)
+    axes.set_xticks(range(len(optimizers)), optimizers, fontsize=8)
     axes.xaxis.tick_top()
     others = [f"{method} {100 * mean(map(last, found[method])):.1f}" for method in CLOSED if method in found]
     words = "accuracy at the end in per cent; in brackets the share of the numbers that the last update moved"
@@ -49,6 +49,10 @@ def draw(lives: Sequence[Sequence[Lived]], path: Path, title: str) -> None:
     figure.colorbar(picture, ax=axes, shrink=0.6)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share > 0.1 else f"{100 * share:.1f} %"
 
 
 def _of(found: dict[str, Sequence[Lived]], selector: str) -> list[Sequence[Lived]]:
