@@ -27,13 +27,14 @@ class SettingsTrial(msgspec.Struct, frozen=True):
     ``number`` counts from 0, which is the project's own settings. A ``pruned`` trial has no score, and a ``reason``.
     ``loss`` is what the search makes small: a mean over the tried rows, of which the score is another form. ``lead`` is
     by how much it is below that of trial 0, ``error`` the standard error of that difference. ``selection`` is what was
-    trained in the end.
+    trained in the end, ``learning_rate`` that of its loop, if it had one.
     """
 
     number: int
     settings: dict[str, Any]
     state: Literal["complete", "pruned"]
     selection: str = ""
+    learning_rate: float | None = None
     score: float | None = None
     loss: float | None = None
     lead: float | None = None

@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
     @property
     def loss(self) -> float:
         """The weighted mean."""
-        return float(self.losses[self.weights > 0] @ self.weights[self.weights > 0])
+        return float(self.losses @ self.weights)
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +115,8 @@ def try_settings(ground: Ground, config: Config) -> Generator[Event, None, Outco
     )
     candidate = yield from train(attempt, lesson)
     losses, weights = _losses(ground, candidate, config.task.metric)
-    if not np.isfinite(losses[weights > 0]).all():
+    losses = np.where(weights > 0, losses, 0.0)
+    if not np.isfinite(losses).all():
         raise DivergedError("an answer to a tried row is not finite", remedy="lower train.learning_rate")
     return Outcome(losses, weights, _named(selection, candidate), time.process_time() - began)
 
