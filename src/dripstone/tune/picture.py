@@ -12,7 +12,7 @@ from dripstone.core.errors import UsageError
 from dripstone.core.tuned import SettingsTrial, Tuned
 from dripstone.store.files import write_over
 
-SIZE = (13.0, 4.6)
+SIZE = (13.0, 4.8)
 DPI = 110
 COLOURS = ("#0b7a75", "#3d5a98", "#e0a030", "#7b4b94", "#5f6b6d", "#8a5a36", "#2f2f2f")
 INK, PALE, OWN = "#22313f", "#9aa5ad", "#c8354a"
@@ -64,7 +64,7 @@ def draw(tuned: Tuned, path: Path) -> None:
     for axis in axes:
         _tidy(axis, tuned)
     axes[0].set_ylabel(tuned.score, color=INK)
-    _legend(axes[0])
+    _legend(figure, axes[0])
     figure.suptitle(_title(tuned), x=0.01, ha="left", color=INK, fontsize=11)
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
@@ -173,7 +173,7 @@ def _draw_selections(axis: Any, tuned: Tuned, colours: Mapping[str, str]) -> Non
         for order, trial in enumerate(same):
             spread = 0.0 if len(same) == 1 else (order / (len(same) - 1) - 0.5) * 0.5
             _dot(axis, place + spread, trial, tuned, colours)
-    axis.set_xticks(range(len(colours)), list(colours), rotation=25, ha="right")
+    axis.set_xticks(range(len(colours)), [name.replace("@", "\n") for name in colours])
     axis.set_xlim(-0.6, max(len(colours), 1) - 0.4)
     axis.set_xlabel("selection")
 
@@ -191,5 +191,8 @@ def _tidy(axis: Any, tuned: Tuned) -> None:
         axis.spines[side].set_color(PALE)
 
 
-def _legend(axis: Any) -> None:
-    axis.legend(loc="best", fontsize=8.5, frameon=False, labelcolor=INK)
+def _legend(figure: Any, axis: Any) -> None:
+    axis.scatter([], [], s=95, color="white", edgecolors=INK, linewidths=1.8, label="taken")
+    figure.legend(
+        *axis.get_legend_handles_labels(), loc="upper right", ncols=4, fontsize=9, frameon=False, labelcolor=INK
+    )

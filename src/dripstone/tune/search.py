@@ -1,4 +1,4 @@
-"""The search: trial after trial, then the picture, and into ``dripstone.toml`` what beats the project's own settings."""
+"""The search: trial after trial; then the picture, and into ``dripstone.toml`` what beats the project's settings."""
 
 from __future__ import annotations
 
