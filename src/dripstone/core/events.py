@@ -141,7 +141,8 @@ class Tried:
         trial = self.trial
         found = f"{self.score} {trial.score:.4f}" if trial.score is not None else f"pruned, {trial.reason}"
         best = "" if self.best is None else f"; best {self.best:.4f}"
-        return f"trial {trial.number + 1} of {self.trials}: {trial.selection or 'no candidate'}, {found}{best}"
+        number = f"trial {trial.number} ({trial.number + 1} of {self.trials})"
+        return f"{number}: {trial.selection or 'no candidate'}, {found}{best}"
 
 
 @dataclass(frozen=True, slots=True)
