@@ -139,7 +139,7 @@ def test_rows_that_were_learned_already_are_none(tmp_path):
 
 def test_rows_of_one_label_tell_nothing(tmp_path):
     learner = make(tmp_path)
-    with pytest.raises(UsageError, match="all rows to learn from have the label 'a'.*two or more labels") as raised:
+    with pytest.raises(UsageError, match=r"all rows to learn from have the label 'a'.*two or more labels") as raised:
         part(learner, blobs(100, 0, "a"))
     assert raised.value.kind == "usage.tune"
     with pytest.raises(UsageError, match="all rows to try settings on have the label 'c'"):
