@@ -28,6 +28,7 @@ from dripstone.stream.source import Source, read
 from dripstone.tasks.kinds import KINDS
 from dripstone.train.features import in_batches
 from dripstone.tune.search import search
+from dripstone.tune.space import with_settings
 from dripstone.update import growing, moves
 from dripstone.update.champion import Champion, load_champion
 from dripstone.update.flow import run_update
@@ -294,7 +295,7 @@ class Learner:
         )
         for event in events:
             if isinstance(event, Searched):
-                self.config = self.config.override(event.tuned.written)
+                self.config = with_settings(self.config, event.tuned.written)
             yield event
 
     def champion(self, version: str | None = None) -> Champion:

@@ -158,7 +158,7 @@ def test_what_is_no_journal_of_ours_is_an_error_with_a_remedy(tmp_path, change):
         one(study)
         one(study)
     path.write_bytes(b"".join(line + b"\n" for line in change(path.read_bytes().splitlines())))
-    with pytest.raises(StoreError, match="is damaged.*remove that file") as raised, opened(path, 0):
+    with pytest.raises(StoreError, match=r"is damaged.*remove that file") as raised, opened(path, 0):
         raise AssertionError
     assert raised.value.kind == "store.corrupt"
 

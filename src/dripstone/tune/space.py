@@ -169,6 +169,21 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], str | N
     return rest, settings.get(ACTIVATION)
 
 
+def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+    """A project's settings once those that a search has found are written.
+
+    Examples
+    --------
+    >>> config = with_settings(Config(), {RATE: 0.1, ACTIVATION: "gelu"})
+    >>> config.train.learning_rate, config.model.args
+    (0.1, {'activation': 'gelu'})
+    """
+    overrides, activation = split_settings(settings)
+    if activation is not None:
+        overrides["model.args"] = {**config.model.args, ACTIVATION.rpartition(".")[2]: activation}
+    return config.override(overrides)
+
+
 def _choice(config: Config, text: str, champion: Champion, state: TrainingState) -> Choice:
     selection = choose_selection(config.override({SELECTION: text}), champion)
     loops = selection.method != RIDGE and (selection.name != LADDER or _climbs(champion))
