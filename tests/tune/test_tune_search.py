@@ -11,13 +11,15 @@ from dripstone.core.config import load_config
 from dripstone.core.errors import DivergedError, RaceLostError, StoreError, UsageError
 from dripstone.core.events import Searched, Tried
 from dripstone.core.examples import is_held_out
-from dripstone.core.tuned import SettingsTrial
+from dripstone.core.tuned import Again, SettingsTrial
 from dripstone.learner import Learner
 from dripstone.models import mlp
 from dripstone.models.classifier import Classifier
 from dripstone.stream.source import read
 from dripstone.tune import search as searching
-from dripstone.tune.search import _beats
+from dripstone.tune import trials as making
+from dripstone.tune.finalists import BEYOND
+from dripstone.tune.search import _chosen
 from learner_samples import blobs, folder_hash, make, trained
 from number_samples import make_numbers, measured
 from text_samples import make_texts, stories
@@ -104,7 +106,10 @@ def test_what_wins_is_written_and_the_next_update_learns_by_it(tmp_path):
     best = tuned.trials[tuned.best]
     assert best.score == max(trial.score for trial in tuned.trials if trial.score is not None)
     assert tuned.chosen > 0
-    assert tuned.trials[tuned.chosen].score >= tuned.default.score
+    taken = tuned.trials[tuned.chosen].again
+    assert taken.score > tuned.default.again.score
+    assert taken.rows > 3 * (tuned.rows.tried + tuned.rows.remembered_tried)
+    assert taken.lead > taken.error
     assert tuned.written == tuned.changes == tuned.trials[tuned.chosen].settings
     config = load_config(learner.project)
     assert learner.config == config
@@ -131,28 +136,52 @@ def test_what_is_not_better_beyond_chance_is_not_written(tmp_path):
     assert (learner.project / "dripstone.toml").read_bytes() == before
 
 
+def tried(number, loss, lead=0.0, error=0.0, again=None):
+    state = "pruned" if loss is None else "complete"
+    return SettingsTrial(number, {}, state, score=loss, loss=loss, lead=lead, error=error, again=again)
+
+
+def again(loss, lead, error):
+    return Again(100, 1 - loss, loss, lead, error)
+
+
 @pytest.mark.parametrize(
-    ("lead", "error", "beats"), [(0.1, 0.04, True), (0.1, 0.06, False), (0.0, 0.0, False), (-0.1, 0.01, False)]
+    ("leads", "chosen"),
+    [
+        ([(0.1, 0.05)], 1),
+        ([(0.1, 0.09)], None),
+        ([(0.0, 0.0)], None),
+        ([(-0.1, 0.01)], None),
+        ([None], None),
+        ([(0.1, 0.05), (0.2, 0.1), (0.3, 0.3)], 2),
+    ],
 )
-def test_a_lead_has_to_be_beyond_two_standard_errors(lead, error, beats):
-    assert _beats(SettingsTrial(1, {}, "complete", loss=0.5, lead=lead, error=error)) == beats
-    assert not _beats(SettingsTrial(1, {}, "pruned"))
-    assert _beats(SettingsTrial(1, {}, "complete", loss=0.5))  # the project's own settings came to nothing
+def test_a_finalist_has_to_lead_where_it_was_not_chosen(leads, chosen):
+    own = tried(0, 0.5, again=again(0.5, 0.0, 0.0))
+    trials = [tried(n, 0.1, 0.4, 0.01, one and again(0.5 - one[0], *one)) for n, one in enumerate(leads, start=1)]
+    found = _chosen([own, *trials])
+    assert (found and found.number) == chosen
+    assert BEYOND > 1.01  # one row of a hundred leads by so much
+
+
+def test_the_best_is_taken_where_the_projects_own_settings_come_to_nothing():
+    assert _chosen([tried(0, None), tried(1, 0.4), tried(2, 0.3)]).number == 2
+    assert _chosen([tried(0, None)]) is None
 
 
 def test_the_standard_error_is_that_of_paired_differences(tmp_path):
     learner = harsh(tmp_path)
     losses = []
-    real = searching.try_settings
+    real = making.try_settings
 
     def spy(ground, config):
         losses.append((yield from real(ground, config)))
         return losses[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching, "try_settings", spy)
+        patch.setattr(making, "try_settings", spy)
         tuned = learner.tune(NEW, trials=4)
-    for trial, outcome in zip(tuned.trials, losses, strict=True):
+    for trial, outcome in zip(tuned.trials, losses[:4], strict=True):
         gains = losses[0].losses - outcome.losses
         assert trial.lead == pytest.approx(gains.mean())
         assert trial.error == pytest.approx(gains.std() / len(gains) ** 0.5)
@@ -215,14 +244,14 @@ def test_a_dry_run_leaves_the_file_and_the_store_alone(tmp_path):
 
 def test_trials_that_come_to_nothing_are_pruned_with_the_reason(tmp_path, monkeypatch):
     learner = harsh(tmp_path)
-    real = searching.try_settings
+    real = making.try_settings
 
     def brittle(ground, config):
         if config.select.selection != "full@adamw":
             raise DivergedError("training diverged in epoch 1", remedy="lower train.learning_rate")
         return (yield from real(ground, config))
 
-    monkeypatch.setattr(searching, "try_settings", brittle)
+    monkeypatch.setattr(making, "try_settings", brittle)
     tuned = learner.tune(NEW, trials=8)
     pruned = [trial for trial in tuned.trials if trial.state == "pruned"]
     assert pruned
@@ -247,7 +276,7 @@ def test_where_everything_diverges_nothing_is_written(tmp_path, monkeypatch):
         raise DivergedError("no luck", remedy="")
         yield
 
-    monkeypatch.setattr(searching, "try_settings", broken)
+    monkeypatch.setattr(making, "try_settings", broken)
     tuned = learner.tune(NEW, trials=3)
     assert (tuned.best, tuned.chosen, tuned.written) == (None, 0, {})
     assert tuned.reason == "none of 3 trials came to a candidate; the project's own settings: no luck"
@@ -255,14 +284,14 @@ def test_where_everything_diverges_nothing_is_written(tmp_path, monkeypatch):
 
 def with_activation(learner, monkeypatch, name="gelu"):
     """Let the search find that an activation is far better than the others."""
-    real = searching.try_settings
+    real = making.try_settings
 
     def favour(ground, config):
         outcome = yield from real(ground, config)
         own = ground.champion.model.spec.kwargs.get("activation", "relu")
         return outcome._replace(losses=np.full_like(outcome.losses, 0.0 if own == name else 1.0))
 
-    monkeypatch.setattr(searching, "try_settings", favour)
+    monkeypatch.setattr(making, "try_settings", favour)
     return learner.tune(NEW, trials=8)
 
 

@@ -15,7 +15,7 @@ from dripstone.core.errors import RaceLostError, StoreError, UsageError
 from dripstone.core.tuned import SettingsTrial
 from dripstone.tune import study as studies
 from dripstone.tune.space import RATE
-from dripstone.tune.study import opened
+from dripstone.tune.study import Losses, opened
 
 optuna = pytest.importorskip("optuna")
 
@@ -86,15 +86,29 @@ def test_pruned_trials_count_and_are_kept_with_their_reason(tmp_path):
         assert study.finished[1].reason == "training diverged"
 
 
-def test_losses_of_the_projects_own_settings_are_kept_to_the_bit(tmp_path):
-    losses = np.random.default_rng(0).normal(size=50)
+def test_losses_are_kept_to_the_bit(tmp_path):
+    losses, weights = np.random.default_rng(0).normal(size=(2, 50))
     with opened(tmp_path / "a.log", 0) as study:
-        assert study.own_losses(50) is None
-        study.keep_own(losses)
+        assert study.kept(0, 0) is None
+        study.keep(0, 0, Losses(losses, weights))
+        study.keep(3, 2, Losses(np.empty(0), np.empty(0)))
     with opened(tmp_path / "a.log", 0) as study:
-        assert np.array_equal(study.own_losses(50), losses)
-        with pytest.raises(StoreError, match="losses of 50 rows where 49 are tried"):
-            study.own_losses(49)
+        found = study.kept(0, 0)
+        assert np.array_equal(found.losses, losses)
+        assert np.array_equal(found.weights, weights)
+        assert len(study.kept(3, 2).losses) == 0
+        assert study.kept(3, 1) is None
+
+
+@pytest.mark.parametrize("wrong", [3, [1.0], [[1.0], [1.0, 2.0]], [["a"], [1.0]], None, {}])
+def test_losses_that_are_none_are_an_error(tmp_path, wrong):
+    with opened(tmp_path / "a.log", 0) as study:
+        study._study.set_user_attr("losses 0 0", wrong)
+        if wrong is None:
+            assert study.kept(0, 0) is None
+            return
+        with pytest.raises(StoreError, match="is damaged"):
+            study.kept(0, 0)
 
 
 def test_two_processes_do_not_search_the_same(tmp_path):

@@ -17,7 +17,7 @@ from dripstone.update import candidate as candidates
 from dripstone.update import settings_trial
 from dripstone.update.settings_trial import prepare, row_losses, try_settings
 from dripstone.update.training_state import fresh_statistics, trained_rows
-from dripstone.update.tried_rows import tried_rows, user_weights
+from dripstone.update.tried_rows import cut_rows, user_weights
 from learner_samples import blobs, folder_hash, make, trained
 from number_samples import make_numbers, measured
 from pair_samples import asked, make_pairs
@@ -26,7 +26,7 @@ from text_samples import make_texts, stories
 
 def ground_of(learner, rows, settings=None):
     config, champion = learner.config.override(settings or {}), learner.champion()
-    tried = result_of(tried_rows(learner.repository, config, champion, read(rows, config.task)))
+    tried = result_of(cut_rows(learner.repository, config, champion, read(rows, config.task))).trying(0)
     return result_of(prepare(learner.repository, config, champion, tried))
 
 

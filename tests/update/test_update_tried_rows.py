@@ -8,14 +8,18 @@ from dripstone.core.examples import is_held_out
 from dripstone.models import mlp
 from dripstone.stream.source import read
 from dripstone.train.features import result_of
-from dripstone.update.tried_rows import FEWEST, tried_rows
+from dripstone.update.tried_rows import FEWEST, PARTS, cut_rows
 from learner_samples import blobs, book_of, folder_hash, make, trained
 from number_samples import make_numbers, measured
 
 
-def part(learner, rows, settings=None):
+def cut(learner, rows, settings=None):
     config = learner.config.override(settings or {})
-    return result_of(tried_rows(learner.repository, config, learner.champion(), read(rows, config.task)))
+    return result_of(cut_rows(learner.repository, config, learner.champion(), read(rows, config.task)))
+
+
+def part(learner, rows, settings=None):
+    return cut(learner, rows, settings).trying(0)
 
 
 def inputs_of(rows):
@@ -51,6 +55,34 @@ def test_the_parts_depend_on_the_rows_and_the_key_alone(tmp_path):
     learner = make(tmp_path / "3")
     (learner.repository.path / "training" / "holdout.key").write_bytes(b"another key, of 32 bytes as well!"[:32])
     assert inputs_of(part(learner, rows).batch.fresh()) != inputs_of(one.batch.fresh())
+
+
+def test_every_row_is_tried_in_one_of_the_parts(tmp_path):
+    learner = trained(tmp_path)
+    parts = cut(learner, blobs(100, 1))
+    assert parts.count == PARTS == 5
+    found = [parts.trying(number) for number in range(PARTS)]
+    everything = inputs_of([*found[0].batch.examples(), *found[0].replay])
+    for one in found:
+        learned, tried = inputs_of([*one.batch.training(), *one.replay]), inputs_of(one.batch.fresh())
+        assert learned | tried == everything
+        assert not learned & tried
+    tried = [row.inputs.tobytes() for one in found for row in one.batch.fresh()]
+    assert len(tried) == len(set(tried)) == len(everything)
+    sizes = [one.counts.tried for one in found]
+    assert max(sizes) - min(sizes) <= 1
+    assert len({one.fingerprint() for one in found}) == PARTS
+    assert parts.trying(0).fingerprint() == found[0].fingerprint()
+
+
+@pytest.mark.parametrize(("rows", "count"), [(40, 2), (59, 2), (60, 3), (99, 4), (100, 5), (130, 5)])
+def test_of_few_rows_there_are_fewer_parts(tmp_path, rows, count):
+    learner = make(tmp_path)
+    _, others = sides(learner, blobs(100, 0))
+    few = [row for row in blobs(100, 0) if np.array(row["inputs"], dtype="f4").tobytes() in others][:rows]
+    parts = cut(learner, few)
+    assert parts.count == count
+    assert min(parts.trying(number).counts.tried for number in range(count)) >= FEWEST - 1
 
 
 def test_rows_that_are_alike_are_on_one_side(tmp_path):
@@ -163,7 +195,7 @@ def test_a_champion_that_is_no_longer_live_is_not_searched_for(tmp_path):
     old = learner.champion()
     assert learner.update(blobs(150, 1)).promoted
     with pytest.raises(RaceLostError, match="became live before the search"):
-        result_of(tried_rows(learner.repository, learner.config, old, read(blobs(60, 2), learner.config.task)))
+        result_of(cut_rows(learner.repository, learner.config, old, read(blobs(60, 2), learner.config.task)))
 
 
 def test_numbers_need_no_labels(tmp_path):

@@ -146,6 +146,18 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
+class TriedAgain:
+    """One of the best trials was made again, with another part of the rows tried."""
+
+    number: int
+    part: int
+    parts: int
+
+    def __str__(self) -> str:
+        return f"trial {self.number} again, part {self.part + 1} of {self.parts} tried"
+
+
+@dataclass(frozen=True, slots=True)
 class Searched:
     """A search over settings is over, and what it found is written."""
 
@@ -156,5 +168,17 @@ class Searched:
 
 
 Event = (
-    Screened | Curated | Drifted | Encoded | Epoch | Trained | Rebuilt | Rescaled | Stored | Finished | Tried | Searched
+    Screened
+    | Curated
+    | Drifted
+    | Encoded
+    | Epoch
+    | Trained
+    | Rebuilt
+    | Rescaled
+    | Stored
+    | Finished
+    | Tried
+    | TriedAgain
+    | Searched
 )

@@ -21,13 +21,23 @@ def is_higher_better(metric: str) -> bool:
     return metric == "accuracy"
 
 
+class Again(msgspec.Struct, frozen=True):
+    """How one of the best trials did when it was made again, on ``rows`` that it was not chosen by: as in a trial."""
+
+    rows: int
+    score: float
+    loss: float
+    lead: float
+    error: float
+
+
 class SettingsTrial(msgspec.Struct, frozen=True):
     """One trial: settings other than the project's own, and how a candidate did that was trained under them.
 
     ``number`` counts from 0, which is the project's own settings. A ``pruned`` trial has no score, and a ``reason``.
     ``loss`` is what the search makes small: a mean over the tried rows, of which the score is another form. ``lead`` is
     by how much it is below that of trial 0, ``error`` the standard error of that difference. ``selection`` is what was
-    trained in the end, ``learning_rate`` that of its loop, if it had one.
+    trained in the end, ``learning_rate`` that of its loop, if it had one. ``again`` is there of the best few.
     """
 
     number: int
@@ -41,6 +51,7 @@ class SettingsTrial(msgspec.Struct, frozen=True):
     error: float | None = None
     cpu_seconds: float = 0.0
     reason: str = ""
+    again: Again | None = None
 
 
 class TunedRows(msgspec.Struct, frozen=True):

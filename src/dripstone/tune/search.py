@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import torch
 
 from dripstone.core.config import Config, load_config
-from dripstone.core.errors import DataError, DivergedError, ModelError, UsageError
+from dripstone.core.errors import UsageError
 from dripstone.core.events import Event, Searched, Tried
 from dripstone.core.examples import Example
 from dripstone.core.records import Spec, count
-from dripstone.core.tuned import SCORES, SettingsTrial, Tuned, is_higher_better
+from dripstone.core.tuned import SCORES, Again, SettingsTrial, Tuned
 from dripstone.store.repository import Repository
+from dripstone.tune.finalists import BEYOND, try_again
 from dripstone.tune.picture import check_picture, draw
 from dripstone.tune.settings_file import import_tomlkit, write_settings
 from dripstone.tune.space import ACTIVATION, Space, space_of, split_settings
-from dripstone.tune.study import Study, import_optuna, opened
+from dripstone.tune.study import import_optuna, opened
+from dripstone.tune.trials import Bench, best_of, make_trial
 from dripstone.update.champion import Champion
 from dripstone.update.roots import activations_for, own_activation, replace_root
-from dripstone.update.settings_trial import Ground, Outcome, prepare, try_settings
-from dripstone.update.tried_rows import TriedRows, tried_rows
+from dripstone.update.tried_rows import TriedRows, cut_rows
 
 FOLDER = "tuning"
 """Of studies and pictures, in the project's folder."""
 
-BEYOND = 2.0
-"""Standard errors by which a trial has to lead. The best of twenty leads by one or two where none is any better."""
+FOR_TRIALS = 0.5
+"""Share of the time after which no trial begins: the rest is for trying the best ones again."""
 
 
 def search(
@@ -66,7 +63,7 @@ def search(
     trials : int
         How many, those of earlier searches that were the same among them. The first is of the project's own settings.
     seconds : float, optional
-        After so many no trial begins, but for the first.
+        After half of them no trial begins, but for the first; after all of them none is made again.
     picture : Path, optional
         A PNG file; by default one beside the study.
     dry_run : bool
@@ -81,29 +78,28 @@ def search(
     """
     _check(trials, seconds, picture)
     began = time.monotonic()
-    rows = yield from tried_rows(repository, config, champion, arrived)
+    parts = yield from cut_rows(repository, config, champion, arrived)
+    rows = parts.trying(0)
     learned = rows.batch.training()
     roots, activation = activations_for(repository, champion, [row.content for row in learned])
     space = space_of(config, champion, rows.start.state, list(roots), len(learned))
     path = project / FOLDER / f"{_key(champion, config, rows, space)}.log"
+    shown = project / FOLDER / f"{path.stem}.png" if picture is None else picture
+    bench = Bench(repository, config, space, parts, roots or {"": champion})
     with opened(path, config.train.seed) as study:
-        bench = _Bench(repository, config, rows, roots or {"": champion})
-        score = SCORES[config.task.metric]
         while len(study.finished) < trials:
-            if study.finished and seconds is not None and time.monotonic() - began >= seconds:
+            if study.finished and seconds is not None and time.monotonic() - began >= seconds * FOR_TRIALS:
                 break
             trial = study.ask(space.start())
-            settings = space.suggest(trial)
-            found = yield from _try(bench, study, settings)
-            found = msgspec.structs.replace(found, learning_rate=space.rate(settings))
-            study.tell(trial, found)
-            best = _best(study.finished)
-            yield Tried(found, trials, score, best.score if best else None)
-        tuned = _decide(study.finished, config, score, rows, trials, champion.version)
-        shown = project / FOLDER / f"{path.stem}.png" if picture is None else picture
+            study.tell(trial, (yield from make_trial(bench, study, space.suggest(trial))))
+            best = best_of(study.finished)
+            score = SCORES[config.task.metric]
+            yield Tried(study.finished[-1], trials, score, best.score if best else None)
+        made = yield from try_again(bench, study, None if seconds is None else began + seconds)
+        tuned = _report(bench, made, trials)
         tuned = msgspec.structs.replace(tuned, activation=activation, study=str(path), picture=str(shown))
         if not dry_run and tuned.chosen:
-            tuned = _write(project, repository, config, space, roots, rows, tuned)
+            tuned = _write(project, bench, roots, tuned)
         draw(tuned, shown)
     yield Searched(tuned)
 
@@ -126,94 +122,35 @@ def _key(champion: Champion, config: Config, rows: TriedRows, space: Space) -> s
     return hashlib.sha256(words + fixed).hexdigest()[:16]
 
 
-@dataclass(slots=True, eq=False)
-class _Bench:
-    """Where trials are made: the roots by their activation, or the one model there is, and what their trials share."""
+def _chosen(trials: Sequence[SettingsTrial]) -> SettingsTrial | None:
+    """The finalist that is best where it was tried again, if it leads beyond chance there.
 
-    repository: Repository
-    config: Config
-    rows: TriedRows
-    models: Mapping[str, Champion]
-    grounds: dict[str, Ground] = field(default_factory=dict)
-
-    def run(self, settings: Mapping[str, Any]) -> Generator[Event, None, Outcome]:
-        overrides, activation = split_settings(settings)
-        name = activation or next(iter(self.models))
-        if name not in self.grounds:
-            self.grounds[name] = yield from prepare(self.repository, self.config, self.models[name], self.rows)
-        return (yield from try_settings(self.grounds[name], self.config.override(overrides)))
+    Where the project's own settings come to nothing, the best trial is taken.
+    """
+    if trials[0].loss is None:
+        return best_of(trials)
+    leading = [trial for trial in trials[1:] if trial.again is not None and _leads(trial.again)]
+    return min(leading, key=lambda trial: trial.again.loss if trial.again else 0.0, default=None)
 
 
-def _try(bench: _Bench, study: Study, settings: dict[str, Any]) -> Generator[Event, None, SettingsTrial]:
-    """One trial; a setting under which no candidate comes about is pruned."""
-    number, began = len(study.finished), time.process_time()
-    try:
-        outcome = yield from bench.run(settings)
-    except (DivergedError, UsageError, ModelError, DataError) as error:
-        reason = error.message
-    except torch.OutOfMemoryError:
-        reason = "the device has too little memory"
-    else:
-        return _measured(study, number, settings, outcome, bench.config.task.metric)
-    return SettingsTrial(number, settings, "pruned", cpu_seconds=time.process_time() - began, reason=reason)
+def _leads(again: Again) -> bool:
+    return again.lead > BEYOND * again.error
 
 
-def _measured(study: Study, number: int, settings: dict[str, Any], outcome: Outcome, metric: str) -> SettingsTrial:
-    if number == 0:
-        study.keep_own(outcome.losses)
-    own = study.own_losses(len(outcome.losses))
-    lead = error = None
-    if own is not None:
-        gains = own - outcome.losses
-        lead = float(gains @ outcome.weights)
-        error = math.sqrt(float(np.square(gains - lead) @ np.square(outcome.weights)))
-    return SettingsTrial(
-        number=number,
-        settings=settings,
-        state="complete",
-        selection=outcome.selection,
-        score=_score(metric, outcome.loss),
-        loss=outcome.loss,
-        lead=lead,
-        error=error,
-        cpu_seconds=outcome.cpu_seconds,
-    )
-
-
-def _score(metric: str, loss: float) -> float:
-    if is_higher_better(metric):
-        return 1.0 - loss
-    return math.sqrt(loss) if metric == "squared_error" else loss
-
-
-def _best(trials: Iterable[SettingsTrial]) -> SettingsTrial | None:
-    """The trial of the lowest loss, of equals the first."""
-    return min((trial for trial in trials if trial.loss is not None), key=lambda trial: trial.loss or 0.0, default=None)
-
-
-def _beats(trial: SettingsTrial) -> bool:
-    """Whether a trial leads beyond chance; where the project's own settings came to nothing, any does."""
-    if trial.lead is None or trial.error is None:
-        return trial.loss is not None
-    return trial.lead > BEYOND * trial.error
-
-
-def _decide(
-    trials: list[SettingsTrial], config: Config, score: str, rows: TriedRows, wanted: int, version: str
-) -> Tuned:
-    best = _best(trials)
-    chosen = _best(trial for trial in trials if trial.number and _beats(trial))
+def _report(bench: Bench, trials: list[SettingsTrial], wanted: int) -> Tuned:
+    score, rows = SCORES[bench.config.task.metric], bench.parts.trying(0).counts
+    best, chosen = best_of(trials), _chosen(trials)
     return Tuned(
-        version=version,
+        version=bench.parts.start.state.version,
         score=score,
-        rows=rows.counts,
-        trials=list(trials),
+        rows=rows,
+        trials=trials,
         wanted=wanted,
         best=best.number if best else None,
         chosen=chosen.number if chosen else 0,
         changes=chosen.settings if chosen else {},
         written={},
-        reason=_reason(trials, best, chosen, score, rows.counts.tried + rows.counts.remembered_tried),
+        reason=_reason(trials, best, chosen, score),
         activation="",
         study="",
         picture="",
@@ -222,34 +159,34 @@ def _decide(
 
 
 def _reason(
-    trials: list[SettingsTrial], best: SettingsTrial | None, chosen: SettingsTrial | None, score: str, rows: int
+    trials: Sequence[SettingsTrial], best: SettingsTrial | None, chosen: SettingsTrial | None, score: str
 ) -> str:
     own, tried = trials[0], count(len(trials), "trial")
     if best is None:
         return f"none of {tried} came to a candidate; the project's own settings: {own.reason}"
-    if chosen is not None:
-        before = f"{own.score:.4f}" if own.score is not None else "none"
+    if own.score is None:
+        return f"{score} {best.score:.4f} in trial {best.number}; the project's own settings: {own.reason}"
+    if chosen is not None and chosen.again is not None and own.again is not None:
         return (
-            f"{score} {chosen.score:.4f} in place of {before} on {count(rows, 'tried row')}, in trial {chosen.number}"
+            f"{score} {chosen.again.score:.4f} in place of {own.again.score:.4f} in trial {chosen.number}, "
+            f"on {count(chosen.again.rows, 'row')} that it was not chosen by"
         )
     if best.number == 0:
-        return f"none of {tried} is better than the project's own settings on {count(rows, 'tried row')}"
-    times = f"{best.lead / best.error:.1f}" if best.lead and best.error else "0"
+        return f"none of {tried} is better than the project's own settings"
+    again = [trial for trial in trials[1:] if trial.again is not None]
+    if not again:
+        return f"trial {best.number} is the best of {tried}, and there was no time to try it on other rows"
+    last = min(again, key=lambda trial: trial.again.loss if trial.again else 0.0)
+    assert last.again is not None
+    times = last.again.lead / last.again.error if last.again.error else 0.0
     return (
-        f"the best of {tried} has {score} {best.score:.4f}, the project's own settings {own.score:.4f}: "
-        f"{times} standard errors on {count(rows, 'tried row')}, which may be chance below {BEYOND:g}"
+        f"no trial leads beyond chance: on {count(last.again.rows, 'row')} that it was not chosen by, "
+        f"trial {last.number} is {times:+.1f} standard errors from the project's own settings, "
+        f"and {BEYOND:+.1f} are asked for"
     )
 
 
-def _write(
-    project: Path,
-    repository: Repository,
-    config: Config,
-    space: Space,
-    roots: Mapping[str, Champion],
-    rows: TriedRows,
-    tuned: Tuned,
-) -> Tuned:
+def _write(project: Path, bench: Bench, roots: Mapping[str, Champion], tuned: Tuned) -> Tuned:
     """Write what was chosen; where that is another root, first the log entry, since the store's manifests rule.
 
     A crash between the two leaves a project that works, with that root and its former settings.
@@ -258,11 +195,11 @@ def _write(
     version = tuned.version
     if activation is not None:
         reason = f"{ACTIVATION.rpartition('.')[2]} {activation}, found by a search before anything was learned"
-        version = replace_root(repository, roots[activation], rows.start.number, reason).version
+        version = replace_root(bench.repository, roots[activation], bench.parts.start.number, reason).version
     in_file = load_config(project)
-    values = {key: value for key, value in {**space.own(), **changes}.items() if key != ACTIVATION}
+    values = {key: value for key, value in {**bench.space.own(), **changes}.items() if key != ACTIVATION}
     values = {key: value for key, value in values.items() if value != _value(in_file, key)}
-    live = own_activation(repository.manifest(version).spec) if roots else None
+    live = own_activation(bench.repository.manifest(version).spec) if roots else None
     if live != own_activation(Spec(in_file.model.factory, in_file.model.args)) and live is not None:
         values[ACTIVATION] = live
     return msgspec.structs.replace(tuned, version=version, written=write_settings(project, values))

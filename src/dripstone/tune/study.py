@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ MAX_BYTES = 2**28
 
 NAME = "settings"
 
-_TRIAL, _OWN = "trial", "own"
+_TRIAL = "trial"
 
 
 def import_optuna() -> Any:
@@ -41,6 +41,13 @@ def import_optuna() -> Any:
             "a search over settings needs the package 'optuna'", remedy="pip install 'dripstone[tune]'"
         ) from error
     return optuna
+
+
+class Losses(NamedTuple):
+    """Of each tried row, what the search makes small, and what it counts; weights of sum 1. No rows: no candidate."""
+
+    losses: np.ndarray
+    weights: np.ndarray
 
 
 class Study:
@@ -82,22 +89,22 @@ class Study:
         self._study.tell(trial, found.loss, state=state)
         self.finished.append(found)
 
-    def keep_own(self, losses: np.ndarray) -> None:
-        """Keep the losses of the project's own settings, row by row, by which all others are measured."""
-        self._study.set_user_attr(_OWN, losses.tolist())
+    def keep(self, number: int, part: int, kept: Losses) -> None:
+        """Keep the losses of a trial row by row, of the part of the rows that was tried."""
+        self._study.set_user_attr(f"losses {number} {part}", [kept.losses.tolist(), kept.weights.tolist()])
 
-    def own_losses(self, rows: int) -> np.ndarray | None:
-        """They again; None where the project's own settings came to nothing."""
-        kept = self._study.user_attrs.get(_OWN)
+    def kept(self, number: int, part: int) -> Losses | None:
+        """They again; None where they were not kept, without a row where the trial came to nothing."""
+        kept = self._study.user_attrs.get(f"losses {number} {part}")
         if kept is None:
             return None
         try:
-            losses = msgspec.convert(kept, list[float])
+            losses, weights = map(np.array, msgspec.convert(kept, tuple[list[float], list[float]]))
         except msgspec.ValidationError as error:
             raise _damaged(self.path, str(error)) from None
-        if len(losses) != rows:
-            raise _damaged(self.path, f"it has losses of {len(losses)} rows where {rows} are tried")
-        return np.array(losses)
+        if len(losses) != len(weights):
+            raise _damaged(self.path, f"it has losses of {len(losses)} rows, and weights of {len(weights)}")
+        return Losses(losses, weights)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,15 @@
 """The rows of a search over settings: an update's own, with tried rows in the place of those that are held out.
 
-Rows that the store holds out, new, waiting or trusted, are not among them. What is left is parted by another keyed
-hash: a fifth is tried, the others are learned. Remembered rows are parted alike; one that is tried is taken out of all
-that the champion remembers, as if it came again and were held out now. So what an update does with a batch can be done
-with these.
+Rows that the store holds out, new, waiting or trusted, are not among them. What is left is cut into five parts by
+another keyed hash; one part is tried, the others are learned. Remembered rows are cut alike; one that is tried is taken
+out of all that the champion remembers, as if it came again and were held out now. So what an update does with a batch
+can be done with these.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
-import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,16 +33,16 @@ from dripstone.update.flow import gather
 from dripstone.update.meter import Meter
 from dripstone.update.rehearsal import old_rows
 
-TRIED = 5
-"""One row in so many is tried, not learned."""
+PARTS = 5
+"""Of which one is tried, and not learned."""
 
 FEWEST = 20
-"""New rows that are tried at least, and learned at least: fewer tell no setting from another."""
+"""New rows of a part at least: fewer tell no setting from another. Of few rows there are fewer parts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TriedRows:
-    """What every trial learns and is tried on.
+    """What a trial learns, and what it is tried on.
 
     In ``batch`` the tried rows, remembered ones among them, are those that are held out; ``replay`` are the remembered
     rows that are learned once more. ``start`` is what an update would find, without a row that judges.
@@ -61,10 +61,35 @@ class TriedRows:
         return digest.hexdigest()
 
 
-def tried_rows(
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """All rows of a search, cut into ``count`` parts; ``new`` and ``old`` say of which part each row is."""
+
+    batch: Batch
+    remembered: Sequence[Example]
+    start: Start
+    new: Sequence[int]
+    old: Sequence[int]
+    count: int
+
+    def trying(self, part: int) -> TriedRows:
+        """The rows where one part is tried, and the others are learned."""
+        batch, start = copied(self.batch), replace(self.start)
+        for row, its in zip(batch.rows, self.new, strict=True):
+            row.held_out = its == part
+        counts = len(batch.training()), len(batch.fresh())
+        replay = [row for row, its in zip(self.remembered, self.old, strict=True) if its != part]
+        again = [row for row, its in zip(self.remembered, self.old, strict=True) if its == part]
+        batch.rows += [BatchRow(row, held_out=True) for row in again]
+        batch.corrections |= {row.id for row in again}
+        start.state = training_state.without_rows(start.state, {row.id for row in again})
+        return TriedRows(batch, replay, start, TunedRows(*counts, len(replay), len(again)))
+
+
+def cut_rows(
     repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example]
-) -> Generator[Event, None, TriedRows]:
-    """Screen new rows as an update does, and part them; yields progress.
+) -> Generator[Event, None, Parts]:
+    """Screen new rows as an update does, and cut them; yields progress.
 
     Parameters
     ----------
@@ -80,7 +105,8 @@ def tried_rows(
     Raises
     ------
     UsageError
-        ``usage.tune`` if too few rows, or rows of one label only, are left to make such a split.
+        ``usage.tune`` if too few rows, or rows of one label only, are left to learn some and try settings on the
+        others.
     """
     head = head_of(repository, champion, "the search")
     book = repository.read_book(head.book) if head.book else Book()
@@ -95,29 +121,24 @@ def tried_rows(
     start.state = training_state.without_rows(state, batch.corrected())
     replay = old_rows(parse_policy(config.curate.policy).replay, champion, start.state, config.train.seed)
     remembered = [row for row in replay if not is_judge(row)]  # of rows that the champion writes, one may be
-    return _parted(batch, remembered, start, champion, repository.holdout_key)
+    parts = _cut(batch, remembered, start, repository.holdout_key)
+    _check_labels(parts.trying(0).batch, champion)
+    return parts
 
 
-def _parted(
-    batch: Batch, remembered: Sequence[Example], start: Start, champion: Champion, holdout_key: bytes
-) -> TriedRows:
-    if len(batch.rows) < 2 * FEWEST:
-        raise _too_few(len(batch.rows))
+def _cut(batch: Batch, remembered: Sequence[Example], start: Start, holdout_key: bytes) -> Parts:
+    """Rows that are alike are of one part; the parts of the new rows are as large as each other, but for those."""
+    rows = len(batch.rows)
+    if rows < 2 * FEWEST:
+        raise _too_few(rows)
     key = hashlib.sha256(b"tried\0" + holdout_key).digest()
     new, old = ([holdout_hash(key, row.inputs) for row in rows] for rows in (batch.examples(), remembered))
-    highest = sorted(new)[max(FEWEST, math.ceil(len(new) / TRIED)) - 1]
-    for row, place in zip(batch.rows, new, strict=True):
-        row.held_out = place <= highest
-    counts = len(batch.training()), len(batch.fresh())
-    if counts[0] < FEWEST:
-        raise _too_few(len(batch.rows), alike=True)
-    replay = [row for row, place in zip(remembered, old, strict=True) if place > highest]
-    again = [row for row, place in zip(remembered, old, strict=True) if place <= highest]
-    batch.rows += [BatchRow(row, held_out=True) for row in again]
-    batch.corrections |= {row.id for row in again}
-    start.state = training_state.without_rows(start.state, {row.id for row in again})
-    _check_labels(batch, champion)
-    return TriedRows(batch, replay, start, TunedRows(*counts, len(replay), len(again)))
+    count = min(PARTS, rows // FEWEST)
+    ends = [sorted(new)[-(-rows * part // count) - 1] for part in range(1, count)]
+    parts = [[bisect.bisect_left(ends, place) for place in places] for places in (new, old)]
+    if not FEWEST <= parts[0].count(0) <= rows - FEWEST:
+        raise _too_few(rows, alike=True)
+    return Parts(batch, remembered, start, parts[0], parts[1], count)
 
 
 def _check_labels(batch: Batch, champion: Champion) -> None:
@@ -151,7 +172,8 @@ def _too_few(rows: int, *, alike: bool = False) -> UsageError:
 
 def copied(batch: Batch) -> Batch:
     """The batch, to be curated and cut without a trace in this one."""
-    return replace(batch, rows=[replace(row) for row in batch.rows], rejected=list(batch.rejected), notes=[])
+    rows, corrections = [replace(row) for row in batch.rows], set(batch.corrections)
+    return replace(batch, rows=rows, rejected=list(batch.rejected), notes=[], corrections=corrections)
 
 
 def user_weights(rows: Sequence[Example]) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
-from dripstone.core.events import Encoded, Epoch, Event, Finished, Searched, Tried
+from dripstone.core.events import Encoded, Epoch, Event, Finished, Searched, Tried, TriedAgain
 from dripstone.core.records import Update
 from dripstone.core.tuned import Tuned
 
@@ -31,7 +31,7 @@ def _drain(events: Iterable[Event], show: bool) -> Event | None:
     event, trial = None, ""
     with _status(show) as status:
         for event in events:
-            if isinstance(event, Tried):
+            if isinstance(event, Tried | TriedAgain):
                 trial = str(event)
             elif status is not None and not isinstance(event, Finished | Searched):
                 status.update(f"{trial} | {_words(event)}" if trial else _words(event))
