@@ -1,12 +1,13 @@
 """What a search for settings is worth to the next update, on handwritten digits: its settings beside the present ones.
 
-    python -m bench.tune [--seeds 10] [--trials 20] [--scenarios loop,start,few]
+    python -m bench.tune [--seeds 10] [--trials 20] [--scenarios loop,astray,start,few]
 
 ``loop``: a perceptron of two hidden layers that learns by the loop (``full@adamw``, the defaults of everything else),
-has learned 400 digits, and is sent 400 more. ``start``: the same, which has learned nothing, so that the activation is
-searched as well, and is sent 400. ``few``: a project with the defaults of everything (random features, a head in closed
-form), which has learned nothing, and is sent 100. The rows that are sent are searched on, then learned once under the
-present settings and once under those that the search has written, from the same version, without a gate. Both are
+has learned 400 digits, and is sent 400 more. ``astray``: the same, at fifty times the learning rate. ``start``: as
+``loop``, but it has learned nothing, so that the activation is searched as well, and is sent 400. ``few``: a project
+with the defaults of everything (random features, a head in closed form), which has learned nothing, and is sent 100.
+The rows that are sent are searched on, then learned once under the present settings and once under those that the
+search has written, from the same version, without a gate. Both are
 measured on 600 other digits that neither the update nor the search has seen. CPU-s are those of the search and of the
 two updates; ``lead`` is that of what was written, in standard errors, on rows that it was not chosen by.
 """
@@ -56,6 +57,7 @@ def network(seed: int) -> nn.Module:
 LOOP = {"select.selection": "full@adamw"}
 SCENARIOS = {
     "loop": Scenario(network, LOOP, learned=400, sent=400),
+    "astray": Scenario(network, {**LOOP, "train.learning_rate": 0.05}, learned=400, sent=400),
     "start": Scenario(network, LOOP, learned=0, sent=400),
     "few": Scenario(lambda seed: mlp(inputs=64, seed=seed), {}, learned=0, sent=100),
 }

@@ -35,7 +35,7 @@ def test_a_search_prints_the_best_the_present_and_what_was_written(harsh, dripst
     )
     lines = found.out.splitlines()
     assert lines[0].startswith("accuracy 1.0000 in place of 0.")
-    assert lines[1].split() == ["trial", "accuracy", "lead", "CPU-s", "selection", "settings"]
+    assert lines[1].split() == ["trial", "accuracy", "again", "lead", "CPU-s", "selection", "settings"]
     table = lines[2 : next(n for n, line in enumerate(lines) if line.startswith("  rows"))]
     assert len(table) in (5, 6)
     assert sum(line.startswith("> ") for line in table) == 1

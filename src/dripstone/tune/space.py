@@ -186,7 +186,8 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
 
 def _choice(config: Config, text: str, champion: Champion, state: TrainingState) -> Choice:
     selection = choose_selection(config.override({SELECTION: text}), champion)
-    loops = selection.method != RIDGE and (selection.name != LADDER or _climbs(champion))
+    # The ladder tunes blocks seldom, and itself tries whether that helps: rows of one update do not tell at what rate.
+    loops = selection.method != RIDGE and selection.name != LADDER
     return Choice(text, loops, is_solved(champion, state, selection))
 
 

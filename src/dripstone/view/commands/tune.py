@@ -19,7 +19,12 @@ SHOWN = 5
 @click.command("tune")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Altogether.")
-@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="Begin no trial after so many.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Time: half of it for trials, the rest for the best ones again.",
+)
 @click.option("--picture", metavar="FILE.png", help="Where the picture goes; else into the folder tuning.")
 @click.option("--dry-run", is_flag=True, help="Search and report, leave dripstone.toml as it is.")
 @set_option
@@ -38,9 +43,11 @@ def command(
     """Try settings of an update on FILEs, and write those that beat the present ones into dripstone.toml.
 
     Selection, learning rate, batch size and ridge are searched, and the activation of a model that has learned nothing
-    yet. Of the rows that are not held out a fifth is tried, and not learned. The same command goes on where an earlier
-    one was stopped. A key that --set overrides holds for all trials; those of them that are searched begin from it, and
-    only these are written. FILEs can be learned by 'dripstone update' afterwards. Needs: pip install 'dripstone[tune]'
+    yet. Of the rows that are not held out a fifth is tried, and not learned; the best few trials are made again with
+    each of the other fifths, and decide by them. The same command goes on where an earlier one was stopped.
+
+    A key that --set overrides holds for all trials; those of them that are searched begin from it, and only these are
+    written. FILEs can be learned by 'dripstone update' afterwards. Needs: pip install 'dripstone[tune]'
     """
     out = Output(format)
     learner = open_learner(project, settings)
@@ -85,16 +92,17 @@ def _written(tuned: Tuned, dry_run: bool) -> str:
 
 
 def _table(tuned: Tuned) -> str:
-    """The best trials, and the project's own settings, the best first."""
-    done = sorted((trial for trial in tuned.trials if trial.loss is not None), key=_order)
-    shown = done[:SHOWN]
+    """The best trials, and the project's own settings. Those that were made again come first."""
+    shown = sorted((trial for trial in tuned.trials if trial.loss is not None), key=_order)[:SHOWN]
     own = tuned.trials[0]
     shown += [own] if own not in shown else []
-    return table(["  trial", tuned.score, "lead", "CPU-s", "selection", "settings"], [_cells(tuned, t) for t in shown])
+    header = ["  trial", tuned.score, "again", "lead", "CPU-s", "selection", "settings"]
+    return table(header, [_cells(tuned, trial) for trial in shown])
 
 
-def _order(trial: SettingsTrial) -> tuple[float, int]:
-    return (math.inf if trial.loss is None else trial.loss, trial.number)
+def _order(trial: SettingsTrial) -> tuple[bool, float, int]:
+    loss = trial.again.loss if trial.again else trial.loss
+    return (trial.again is None, math.inf if loss is None else loss, trial.number)
 
 
 def _cells(tuned: Tuned, trial: SettingsTrial) -> list[str]:
@@ -102,6 +110,7 @@ def _cells(tuned: Tuned, trial: SettingsTrial) -> list[str]:
     return [
         f"{taken}{trial.number}",
         "pruned" if trial.score is None else f"{trial.score:.4f}",
+        "-" if trial.again is None else f"{trial.again.score:.4f}",
         _lead(trial),
         f"{trial.cpu_seconds:.2f}",
         trial.selection or "-",
@@ -110,10 +119,11 @@ def _cells(tuned: Tuned, trial: SettingsTrial) -> list[str]:
 
 
 def _lead(trial: SettingsTrial) -> str:
-    """In standard errors."""
-    if trial.number == 0 or trial.lead is None or trial.error is None:
+    """In standard errors, on the rows that it was tried on again, where it was."""
+    measured = trial.again or trial
+    if trial.number == 0 or measured.lead is None or measured.error is None:
         return "-"
-    return f"{trial.lead / trial.error:+.1f}" if trial.error else "+0.0"
+    return f"{measured.lead / measured.error:+.1f}" if measured.error else "+0.0"
 
 
 def settings_words(settings: dict[str, Any]) -> str:
