@@ -266,6 +266,7 @@ def test_where_the_projects_own_settings_diverge_any_other_is_better(tmp_path):
     assert "diverged" in tuned.default.reason
     assert tuned.chosen > 0
     assert tuned.trials[tuned.chosen].lead is None
+    assert all(trial.again is None for trial in tuned.trials)
     assert learner.update(NEW).promoted
 
 

@@ -42,7 +42,7 @@ def try_again(bench: Bench, study: Study, deadline: float | None) -> Generator[E
     """
     finalists = [study.finished[0], *_finalists(study.finished)]
     parts = []
-    for part in range(1, bench.parts.count) if len(finalists) > 1 else ():
+    for part in range(1, bench.parts.count) if len(finalists) > 1 and finalists[0].loss is not None else ():
         if deadline is not None and time.monotonic() >= deadline:
             break
         for trial in finalists:

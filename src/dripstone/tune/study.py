@@ -63,30 +63,35 @@ class Study:
         self.path = path
         self._optuna = import_optuna()
         self._seed = seed
-        journal = self._optuna.storages.journal
-        storage = self._optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
-        self._study = self._optuna.create_study(
-            storage=storage, study_name=NAME, direction="minimize", load_if_exists=True
-        )
         self._states = self._optuna.trial.TrialState
-        for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
-            self._study.tell(trial.number, state=self._states.FAIL)
+        journal = self._optuna.storages.journal
+        with _quiet(self._optuna):
+            storage = self._optuna.storages.JournalStorage(journal.JournalFileBackend(str(path)))
+            self._study = self._optuna.create_study(
+                storage=storage, study_name=NAME, direction="minimize", load_if_exists=True
+            )
+            for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
+                self._study.tell(trial.number, state=self._states.FAIL)
         done = self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.PRUNED))
         self.finished = [_read(trial.user_attrs.get(_TRIAL), number) for number, trial in enumerate(done)]
 
     def ask(self, start: Mapping[str, Any]) -> Any:
         """The next trial; the first one is asked to suggest ``start``."""
-        if not self.finished and not self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)):
-            self._study.enqueue_trial(dict(start))
-        # The same seed in every process would propose the same again after each stop.
-        self._study.sampler = self._optuna.samplers.TPESampler(seed=self._seed * 100_003 + len(self.finished))
-        return self._study.ask()
+        with _quiet(self._optuna):
+            if not self.finished and not self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)):
+                self._study.enqueue_trial(dict(start))
+            # The same seed in every process would propose the same again after each stop.
+            self._study.sampler = self._optuna.samplers.TPESampler(
+                seed=(self._seed * 100_003 + len(self.finished)) % 2**32
+            )
+            return self._study.ask()
 
     def tell(self, trial: Any, found: SettingsTrial) -> None:
         """Keep how a trial did, and count it as finished."""
-        trial.set_user_attr(_TRIAL, msgspec.to_builtins(found))
         state = self._states.COMPLETE if found.state == "complete" else self._states.PRUNED
-        self._study.tell(trial, found.loss, state=state)
+        with _quiet(self._optuna):
+            trial.set_user_attr(_TRIAL, msgspec.to_builtins(found))
+            self._study.tell(trial, found.loss, state=state)
         self.finished.append(found)
 
     def keep(self, number: int, part: int, kept: Losses) -> None:
@@ -125,15 +130,22 @@ def opened(path: Path, seed: int) -> Iterator[Study]:
     StoreError
         If the journal is damaged.
     """
-    optuna = import_optuna()
+    import_optuna()
     make_folder(path.parent)
+    with _locked(path.with_suffix(".lock")):
+        _mend(path)
+        yield _open(path, seed)
+
+
+@contextlib.contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """Optuna tells of all it does, and warns of what is new. Around calls only: others have a say in between."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with _locked(path.with_suffix(".lock")), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            _mend(path)
-            yield _open(path, seed)
+            yield
     finally:
         optuna.logging.set_verbosity(verbosity)
 
