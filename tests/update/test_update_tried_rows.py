@@ -73,6 +73,7 @@ def test_every_row_is_tried_in_one_of_the_parts(tmp_path):
     assert max(sizes) - min(sizes) <= 1
     assert len({one.fingerprint() for one in found}) == PARTS
     assert parts.trying(0).fingerprint() == found[0].fingerprint()
+    assert not parts.batch.corrections
 
 
 @pytest.mark.parametrize(("rows", "count"), [(40, 2), (59, 2), (60, 3), (99, 4), (100, 5), (130, 5)])
