@@ -47,6 +47,7 @@ def test_what_is_proposed_does_not_depend_on_where_it_was_stopped(tmp_path):
         for _ in range(16):
             one(study)
         whole = rates(study)
+        assert len(set(whole)) == len(whole)
     while True:
         with opened(tmp_path / "parts.log", 3) as study:
             for _ in range(3):
@@ -136,6 +137,21 @@ def test_a_process_that_is_killed_loses_the_running_trial_alone(tmp_path):
         assert len(study.finished) == 2
         one(study)
         assert len(study.finished) == 3
+
+
+def test_nobody_waits_for_a_lock_that_a_killed_process_held(tmp_path, monkeypatch):
+    from optuna.storages.journal import _file
+
+    def refuse(seconds):
+        raise AssertionError("it waits")
+
+    path = tmp_path / "a.log"
+    with opened(path, 0) as study:
+        one(study)
+    (tmp_path / "a.log.lock").symlink_to(path)
+    monkeypatch.setattr(_file.time, "sleep", refuse)
+    with opened(path, 0) as study:
+        one(study)
 
 
 def test_half_a_line_is_cut(tmp_path):
