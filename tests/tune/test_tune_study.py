@@ -53,7 +53,7 @@ def test_what_is_proposed_does_not_depend_on_where_it_was_stopped(tmp_path):
             for _ in range(3):
                 if len(study.finished) < 16:
                     one(study)
-            study.ask(START)  # stopped in the middle of a trial
+            study.ask(START).suggest_float(RATE, 1e-5, 10.0, log=True)  # stopped in the middle of a trial
             if len(study.finished) == 16:
                 assert rates(study) == whole
                 break
