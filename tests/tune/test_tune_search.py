@@ -9,7 +9,7 @@ import pytest
 
 from dripstone.core.config import load_config
 from dripstone.core.errors import DivergedError, RaceLostError, StoreError, UsageError
-from dripstone.core.events import Searched, Tried
+from dripstone.core.events import Searched, Tried, TriedAgain
 from dripstone.core.examples import is_held_out
 from dripstone.core.tuned import Again, SettingsTrial
 from dripstone.learner import Learner
@@ -204,6 +204,40 @@ def test_a_search_that_was_stopped_goes_on_and_ends_as_one_that_was_not(tmp_path
     found = parts.tune(NEW, trials=9, dry_run=True)
     assert plain(found.trials) == plain(wanted.trials)
     assert parts.tune(NEW, trials=5, dry_run=True).trials == found.trials  # there are more already
+
+
+def stop_at_again(learner, after):
+    """A search that is given up once so many of the best trials were made again; 7 trials are finished then."""
+    events = learner.tune_events(NEW, 7, dry_run=True)
+    seen = 0
+    for event in events:
+        seen += isinstance(event, TriedAgain)
+        if seen == after:
+            break
+    events.close()
+
+
+def test_trials_that_were_made_again_are_not_made_once_more(tmp_path):
+    whole, parts = harsh(tmp_path / "1"), harsh(tmp_path / "2")
+    made = [str(event) for event in whole.tune_events(NEW, 7, dry_run=True) if isinstance(event, TriedAgain)]
+    assert len(made) == len(set(made)) > 5
+    stop_at_again(parts, 3)
+    *events, last = parts.tune_events(NEW, 7, dry_run=True)
+    assert [str(event) for event in events if isinstance(event, TriedAgain)] == made[3:]
+    assert plain(last.tuned.trials) == plain(whole.tune(NEW, trials=7, dry_run=True).trials)
+    assert sum(trial.again is not None for trial in last.tuned.trials) * (5 - 1) == len(made)
+
+
+def test_without_time_the_best_trials_are_not_made_again_and_nothing_is_written(tmp_path):
+    learner = harsh(tmp_path)
+    stop_at_again(learner, 1)
+    tuned = learner.tune(NEW, trials=7, seconds=0)
+    assert len(tuned.trials) == 7
+    assert tuned.best > 0
+    assert all(trial.again is None for trial in tuned.trials)
+    assert (tuned.chosen, tuned.written) == (0, {})
+    assert "there was no time to try it on other rows" in tuned.reason
+    assert learner.tune(NEW, trials=7).written
 
 
 def test_a_study_of_other_rows_settings_or_another_champion_is_another_one(tmp_path):
