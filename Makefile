@@ -29,6 +29,7 @@ bench: $(READY) $(ENCODER)
 	$(BIN)/python -m bench.gate --quick
 	$(BIN)/python -m bench.replay
 	$(BIN)/python -m bench.drift_alarms
+	$(BIN)/python -m bench.tune
 ifdef DATA
 	$(BIN)/python -m bench.clinc --data $(DATA)
 	$(BIN)/python -m bench.head --data $(DATA)

@@ -113,3 +113,15 @@ def test_what_has_grown_answers_the_same_and_is_stored_as_what_was_added():
         assert float(share) < 1
         assert int(stored.replace(",", "")) < int(added.replace(",", ""))
         assert max(float(exact), float(served)) <= 1e-6
+
+
+def test_searched_settings_stand_beside_the_present_ones():
+    printed = run_bench("bench.tune", "--seeds", "1", "--trials", "5")
+    lines = printed.splitlines()
+    rows = [line.split() for line in lines if line.startswith(("loop ", "astray ", "start ", "few "))]
+    assert [row[0] for row in rows] == ["loop", "astray", "start", "few"]
+    for row in rows:
+        before, after, points = map(float, row[2:5])
+        assert abs(100 * (after - before) - points) < 0.02
+        assert (" ".join(row[9:]) == "nothing") <= (before == after)
+    assert sum(line.endswith(("in the mean", "at worst")) for line in lines) == 4

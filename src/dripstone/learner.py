@@ -12,9 +12,10 @@ from torch import nn
 from dripstone.comparison import compare_answers, compare_tensors
 from dripstone.core.config import FILE_NAME, Config, GateConfig, load_config, short_settings
 from dripstone.core.errors import UsageError
-from dripstone.core.events import Event, Finished
+from dripstone.core.events import Event, Finished, Searched
 from dripstone.core.examples import Example, Inputs, Label
 from dripstone.core.records import LogEntry, Spec, Update
+from dripstone.core.tuned import Tuned
 from dripstone.core.unlearning import Unlearning
 from dripstone.curate.policy import Policy
 from dripstone.measuring import WANTED, check_inputs, evaluate
@@ -27,6 +28,8 @@ from dripstone.stream.portions import portions
 from dripstone.stream.source import Source, read
 from dripstone.tasks.kinds import KINDS
 from dripstone.train.features import in_batches
+from dripstone.tune.search import search
+from dripstone.tune.space import with_settings
 from dripstone.update import growing, moves, unlearning
 from dripstone.update.champion import Champion, load_champion
 from dripstone.update.flow import run_update
@@ -217,6 +220,84 @@ class Learner:
         config = self.config.override(dict(settings or {}))
         rows = read(source, config.task)
         return run_update(self.repository, config, self.champion(), rows, dry_run=dry_run)
+
+    def tune(
+        self,
+        source: Source,
+        trials: int = 20,
+        seconds: float | None = None,
+        *,
+        picture: str | Path | None = None,
+        dry_run: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Tuned:
+        """Search for the settings of the next update; one that beats the present ones goes into ``dripstone.toml``.
+
+        Rows that are held out are not looked at. Of the others four fifths are learned in each trial, by the code of an
+        update, and the rest is tried. The same call goes on where an earlier one was stopped.
+
+        Parameters
+        ----------
+        source : path, paths, or iterable of mappings
+            New rows, as for ``update``, which may learn them afterwards.
+        trials : int
+            How many, altogether; the first is of the present settings.
+        seconds : float, optional
+            After so many no trial begins.
+        picture : path, optional
+            A PNG file; by default in the folder ``tuning`` of the project.
+        dry_run : bool
+            Search and report, change neither ``dripstone.toml`` nor the live version.
+        settings : mapping, optional
+            Any key, for this search; the trials begin from these.
+
+        Returns
+        -------
+        Tuned
+            Every trial, which one is taken, and what was written.
+
+        Raises
+        ------
+        UsageError
+            If the extra ``tune`` is not installed, or the rows are too few to try settings on some of them.
+        DataError, StoreError, RaceLostError
+            As for ``update``.
+        """
+        found: Tuned | None = None
+        events = self.tune_events(source, trials, seconds, picture=picture, dry_run=dry_run, settings=settings)
+        for event in events:
+            if isinstance(event, Searched):
+                found = event.tuned
+        assert found is not None
+        return found
+
+    def tune_events(
+        self,
+        source: Source,
+        trials: int = 20,
+        seconds: float | None = None,
+        *,
+        picture: str | Path | None = None,
+        dry_run: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Iterator[Event]:
+        """The same, event by event; the last is ``Searched``. What is given up goes on with the next call."""
+        config = self.config.override(dict(settings or {}))
+        events = search(
+            self.project,
+            self.repository,
+            config,
+            self.champion(),
+            read(source, config.task),
+            trials=trials,
+            seconds=seconds,
+            picture=None if picture is None else Path(picture),
+            dry_run=dry_run,
+        )
+        for event in events:
+            if isinstance(event, Searched):
+                self.config = with_settings(self.config, event.tuned.written)
+            yield event
 
     def champion(self, version: str | None = None) -> Champion:
         """The live version, loaded; or another one, named by its id or the first digits of it."""

@@ -9,12 +9,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from dripstone.core.bits import view_raw
 from dripstone.core.config import FILE_NAME, Config, dump_config
 from dripstone.core.errors import DataError, ModelError, RaceLostError, UsageError
 from dripstone.core.events import Finished
 from dripstone.core.examples import Example, Label
-from dripstone.core.fork import named_tensors
 from dripstone.core.protocols import Task
 from dripstone.core.records import LogEntry, now
 from dripstone.models.factory import Ready
@@ -25,6 +23,7 @@ from dripstone.tasks.kinds import KINDS
 from dripstone.update.certify import certify_first
 from dripstone.update.champion import kept_labels, load_champion
 from dripstone.update.flow import run_first
+from dripstone.update.roots import write_root
 
 
 def target_column(task: str) -> str:
@@ -115,16 +114,7 @@ def _first_version(
     held_out: list[Example],
 ) -> None:
     """Store the untrained model, train it where there are rows, and write the first log entry."""
-    root = repository.write_version(
-        spec=model.spec,
-        assets=model.assets,
-        task=config.task.kind,
-        labels=list(labels),
-        parent=None,
-        selection="none",
-        data="",
-        tensors={name: view_raw(tensor) for name, tensor in named_tensors(model).items()},
-    )
+    root = write_root(repository, model, config.task.kind, labels)  # type: ignore[arg-type]
     if rows is None:
         certificate = certify_first(repository, root.version, "a new project", now())
         entry = LogEntry(

@@ -4,9 +4,21 @@ import time
 
 import pytest
 
-from dripstone.core.events import Encoded, Epoch, Finished, Rebuilt, Screened, Stored, Trained
+from dripstone.core.events import (
+    Encoded,
+    Epoch,
+    Finished,
+    Rebuilt,
+    Screened,
+    Searched,
+    Stored,
+    Trained,
+    Tried,
+    TriedAgain,
+)
 from dripstone.core.records import Update
-from dripstone.view.progress import follow
+from dripstone.core.tuned import SettingsTrial, Tuned, TunedRows
+from dripstone.view.progress import follow, follow_search
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 REPORT = Update(version=None, parent=None, verdict="unchanged", reason="nothing new to learn")
@@ -69,3 +81,31 @@ def test_an_error_leaves_the_terminal_as_it_was(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         follow(broken(), show=True)
     assert terminal.getvalue().count(HIDE) == terminal.getvalue().count(SHOW) == 1
+
+
+def test_a_search_shows_its_last_trial_beside_what_the_next_one_does(monkeypatch):
+    done = SettingsTrial(3, {}, "complete", "full@adamw", score=0.5, loss=0.5)
+    pruned = SettingsTrial(4, {}, "pruned", reason="training diverged")
+    result = Tuned("ab" * 32, "accuracy", TunedRows(), [done], 20, 3, 0, {}, {}, "none is better", "", "", "", done)
+
+    def slowly():
+        for event in [
+            Tried(done, 20, "accuracy", 0.75),
+            Epoch("full@adamw", 2, 5, 0.25),
+            Tried(pruned, 20, "accuracy", 0.75),
+            Epoch("head@adamw", 1, 5, 0.25),
+            TriedAgain(3, 1, 5),
+            Epoch("full@adamw", 4, 5, 0.125),
+            Searched(result),
+        ]:
+            yield event
+            time.sleep(0.15)
+
+    terminal = at_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert follow_search(slowly(), show=True) is result
+    shown = terminal.getvalue()
+    assert "trial 3 (4 of 20): full@adamw, accuracy 0.5000; best 0.7500 | full@adamw epoch 2/5" in shown
+    assert "trial 4 (5 of 20): no candidate, pruned, training diverged; best 0.7500 | head@adamw" in shown
+    assert "trial 3 again, part 2 of 5 tried | full@adamw epoch 4/5" in shown
+    assert str(Searched(result)) == "none is better"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dripstone.core.records import Update
+from dripstone.core.tuned import SettingsTrial, Tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +128,57 @@ class Finished:
         return f"{self.update.verdict}: {self.update.reason}"
 
 
-Event = Screened | Curated | Drifted | Encoded | Epoch | Trained | Rebuilt | Rescaled | Stored | Finished
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A trial of a search over settings is over: the trial, of how many, what its score is, and the best one so far."""
+
+    trial: SettingsTrial
+    trials: int
+    score: str
+    best: float | None
+
+    def __str__(self) -> str:
+        trial = self.trial
+        found = f"{self.score} {trial.score:.4f}" if trial.score is not None else f"pruned, {trial.reason}"
+        best = "" if self.best is None else f"; best {self.best:.4f}"
+        number = f"trial {trial.number} ({trial.number + 1} of {self.trials})"
+        return f"{number}: {trial.selection or 'no candidate'}, {found}{best}"
+
+
+@dataclass(frozen=True, slots=True)
+class TriedAgain:
+    """One of the best trials was made again, with another part of the rows tried."""
+
+    number: int
+    part: int
+    parts: int
+
+    def __str__(self) -> str:
+        return f"trial {self.number} again, part {self.part + 1} of {self.parts} tried"
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A search over settings is over, and what it found is written."""
+
+    tuned: Tuned
+
+    def __str__(self) -> str:
+        return self.tuned.reason
+
+
+Event = (
+    Screened
+    | Curated
+    | Drifted
+    | Encoded
+    | Epoch
+    | Trained
+    | Rebuilt
+    | Rescaled
+    | Stored
+    | Finished
+    | Tried
+    | TriedAgain
+    | Searched
+)

@@ -211,6 +211,23 @@ def _may_be_called(target: object) -> bool:
     return isinstance(target, type) and issubclass(target, nn.Module)
 
 
+def default_of(spec: Spec, argument: str) -> Any:
+    """What a factory takes an argument to be where a spec says nothing of it; None where it has no such argument.
+
+    Raises
+    ------
+    ModelError
+        As `build`.
+
+    Examples
+    --------
+    >>> default_of(ModelSpec("dripstone.models:mlp"), "activation")
+    'relu'
+    """
+    parameter = inspect.signature(_find(spec.factory)).parameters.get(argument)
+    return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+
+
 def _call(target: Callable[..., Any], factory: str, arguments: dict[str, Any]) -> nn.Module:
     try:
         inspect.signature(target).bind(**arguments)

@@ -10,6 +10,7 @@ from torch import nn
 
 from dripstone.core.errors import ModelError
 from dripstone.core.seeding import seeded
+from dripstone.models.activations import RELU, activation_arguments, activation_of
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import ModelSpec
 from dripstone.models.head import Head, RandomFourierFeatures
@@ -19,7 +20,11 @@ _GRID = 4
 
 
 def image_classifier(
-    shape: Sequence[int], channels: Sequence[int] = (16, 32), random_features: int = 2048, seed: int = 0
+    shape: Sequence[int],
+    channels: Sequence[int] = (16, 32),
+    random_features: int = 2048,
+    seed: int = 0,
+    activation: str = RELU,
 ) -> Classifier:
     """A classifier of small pictures.
 
@@ -33,6 +38,13 @@ def image_classifier(
         Size of the head's random expansion.
     seed : int
         Of the initial weights and the random expansion.
+    activation : str
+        In each block: ``"relu"``, ``"gelu"``, ``"silu"`` or ``"tanh"``.
+
+    Raises
+    ------
+    ModelError
+        If there is no such activation, or no channel.
 
     Examples
     --------
@@ -44,8 +56,9 @@ def image_classifier(
     if not channels or min(channels) < 1:
         raise ModelError(f"channels {list(channels)} make no network", remedy="give at least one positive number")
     with seeded(seed):
-        backbone = ConvolutionalFeatures(preprocess.shape, channels)
+        backbone = ConvolutionalFeatures(preprocess.shape, channels, activation)
     arguments = {"shape": list(shape), "channels": list(channels), "random_features": random_features, "seed": seed}
+    arguments |= activation_arguments(activation)
     return Classifier(
         preprocess=preprocess,
         backbone=backbone,
@@ -56,7 +69,7 @@ def image_classifier(
 
 
 class ConvolutionalFeatures(nn.Module):
-    """Blocks of convolution, normalisation, ReLU and pooling; then the mean of each channel and a coarse grid of it.
+    """Blocks of convolution, normalisation, activation, pooling; then the mean of each channel and a coarse grid of it.
 
     Group normalisation, not batch normalisation: it has no running statistics that would move while others train.
 
@@ -66,6 +79,8 @@ class ConvolutionalFeatures(nn.Module):
         (channels, height, width).
     channels : sequence of int
         Channels of each block.
+    activation : str
+        By its name.
 
     Examples
     --------
@@ -73,13 +88,13 @@ class ConvolutionalFeatures(nn.Module):
     torch.Size([1, 272])
     """
 
-    def __init__(self, shape: Sequence[int], channels: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], activation: str = RELU) -> None:
         super().__init__()
         before, height, width = shape
         blocks = []
         for after in channels:
             halve = min(height, width) >= 4
-            blocks.append(_block(before, after, halve))
+            blocks.append(_block(before, after, halve, activation))
             before, height, width = after, height // (2 if halve else 1), width // (2 if halve else 1)
         cell = (math.ceil(height / _GRID), math.ceil(width / _GRID))
         self.blocks = nn.Sequential(*blocks)
@@ -92,10 +107,10 @@ class ConvolutionalFeatures(nn.Module):
         return torch.cat([maps.mean(dim=(2, 3)), self.grid(maps).flatten(1)], dim=1)
 
 
-def _block(inputs: int, outputs: int, halve: bool) -> nn.Sequential:
+def _block(inputs: int, outputs: int, halve: bool, activation: str) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel_size=3, padding=1),
         nn.GroupNorm(math.gcd(outputs, 4), outputs),
-        nn.ReLU(),
+        activation_of(activation),
     ]
     return nn.Sequential(*layers, nn.MaxPool2d(2)) if halve else nn.Sequential(*layers)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
 from dripstone.core.seeding import seeded
+from dripstone.models.activations import RELU, activation_arguments, activation_of
 from dripstone.models.classifier import Classifier
 from dripstone.models.factory import ModelSpec
 from dripstone.models.head import Head, RandomFourierFeatures
@@ -15,7 +17,12 @@ from dripstone.models.preprocess import Vector
 
 
 def mlp(
-    inputs: int, hidden: Sequence[int] = (), random_features: int = 1024, dropout: float = 0.0, seed: int = 0
+    inputs: int,
+    hidden: Sequence[int] = (),
+    random_features: int = 1024,
+    dropout: float = 0.0,
+    seed: int = 0,
+    activation: str = RELU,
 ) -> Classifier:
     """A classifier of vectors.
 
@@ -31,6 +38,13 @@ def mlp(
         Share of activations dropped after each hidden layer while training.
     seed : int
         Of the initial weights and the random expansion.
+    activation : str
+        After each hidden layer: ``"relu"``, ``"gelu"``, ``"silu"`` or ``"tanh"``.
+
+    Raises
+    ------
+    ModelError
+        If there is no such activation.
 
     Examples
     --------
@@ -43,18 +57,20 @@ def mlp(
     )
     """
     widths = [inputs, *hidden]
+    activation_of(activation)  # also where there is no hidden layer: a name that means nothing is a mistake
     with seeded(seed):
-        blocks = [_block(before, after, dropout) for before, after in pairwise(widths)]
-    arguments = {"inputs": inputs, "hidden": list(hidden), "random_features": random_features}
+        blocks = [_block(before, after, dropout, activation) for before, after in pairwise(widths)]
+    arguments: dict[str, Any] = {"inputs": inputs, "hidden": list(hidden), "random_features": random_features}
+    arguments |= {"dropout": dropout, "seed": seed, **activation_arguments(activation)}
     return Classifier(
         preprocess=Vector(inputs),
         backbone=nn.Sequential(*blocks) if blocks else nn.Identity(),
         head=Head(RandomFourierFeatures(widths[-1], random_features, seed)),
-        spec=ModelSpec("dripstone.models:mlp", {**arguments, "dropout": dropout, "seed": seed}),
+        spec=ModelSpec("dripstone.models:mlp", arguments),
         assets={},
     )
 
 
-def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Linear(inputs, outputs), nn.ReLU()]
+def _block(inputs: int, outputs: int, dropout: float, activation: str) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Linear(inputs, outputs), activation_of(activation)]
     return nn.Sequential(*layers, nn.Dropout(dropout)) if dropout else nn.Sequential(*layers)

@@ -82,6 +82,31 @@ def write_once(path: Path, *parts: bytes | memoryview) -> None:
         _sync_folder(path.parent)
 
 
+def write_over(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> None:
+    """Put a whole and durable file in the place of whatever has the name, in one step.
+
+    Nothing of a store is written so: its names are decided once. Settings, and pictures, are a user's.
+
+    Raises
+    ------
+    StoreError
+        As for `write_new`; the old file is as it was then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "settings"
+    >>> write_over(path, b"old")
+    >>> write_over(path, b"new")
+    >>> read_bounded(path, 100)
+    b'new'
+    """
+    with _disk_errors(path):
+        make_folder(path.parent)
+        _replace(path, parts, mode)
+        _sync_folder(path.parent)
+
+
 def renew(path: Path) -> None:
     """Make a file look just written, so that a sweep by age passes it by."""
     with _disk_errors(path):
@@ -219,8 +244,8 @@ def _link(temp: Path, path: Path) -> None:
         ) from error
 
 
-def _replace(path: Path, parts: Sequence[bytes | memoryview]) -> None:
-    with _temp_file(path.parent, parts, 0o644) as temp:
+def _replace(path: Path, parts: Sequence[bytes | memoryview], mode: int = 0o644) -> None:
+    with _temp_file(path.parent, parts, mode) as temp:
         os.replace(temp, path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -92,6 +92,10 @@ class Batch:
     def places(self, *, held_out: bool) -> list[int]:
         """Where in ``rows`` those stand that are not set aside: to judge by, or to learn from."""
         return [index for index, row in enumerate(self.rows) if row.held_out == held_out and row.takes_part]
+
+    def examples(self) -> list[Example]:
+        """All rows, those that are set aside among them."""
+        return [row.example for row in self.rows]
 
     def training(self) -> list[Example]:
         """Rows to learn from."""
@@ -194,6 +198,24 @@ def assemble(
     return batch
 
 
+def judges(book: Book, *, key: bytes, share: float) -> Callable[[Example], bool]:
+    """Tells rows that are held out, by their hash or because a file said so; nothing but their inputs is looked at.
+
+    A row whose inputs are not finite is none: screening says what is wrong with it.
+    """
+    forced = set(book.held_out)
+
+    def is_judge(row: Example) -> bool:
+        finite = isinstance(row.inputs, str) or bool(np.isfinite(row.inputs).all())
+        return finite and _is_held_out(row, key, share, forced)
+
+    return is_judge
+
+
+def _is_held_out(row: Example, key: bytes, share: float, forced: set[bytes]) -> bool:
+    return is_held_out(key, row.inputs, share) or (bool(forced) and _hash_bytes(key, row) in forced)
+
+
 def _why_not(row: Example, latest: dict[str, Example], pending: dict[str, PendingRow], known: np.ndarray) -> str | None:
     if not _is_storable(row):
         return UNSTORABLE
@@ -242,7 +264,7 @@ def _hash_bytes(key: bytes, row: Example) -> bytes:
 def _batch_row(
     row: Example, key: bytes, share: float, forced: set[bytes], pending: PendingRow | None = None
 ) -> BatchRow:
-    held_out = is_held_out(key, row.inputs, share) or (bool(forced) and _hash_bytes(key, row) in forced)
+    held_out = _is_held_out(row, key, share, forced)
     if pending is None:
         return BatchRow(row, held_out)
     place = (pending.page, pending.index)

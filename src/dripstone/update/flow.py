@@ -21,24 +21,22 @@ from dripstone.core.records import count
 from dripstone.curate.policy import Policy, parse_policy
 from dripstone.curate.screen import Screened, Targets, screen
 from dripstone.gate import reasons
-from dripstone.select.selection import LADDER, RIDGE, Selection
+from dripstone.select.selection import Selection
 from dripstone.store.ledger import Array, Book, PageRow
 from dripstone.store.repository import Repository
-from dripstone.train.statistics import Statistics, fade
 from dripstone.update import training_state
 from dripstone.update.attempt import Attempt
 from dripstone.update.batch import KNOWN, PENDING, Batch, assemble, check_share
-from dripstone.update.candidate import Candidate, train_candidate
+from dripstone.update.candidate import Candidate
 from dripstone.update.champion import Champion, head_of
 from dripstone.update.commit import Outcome, Start, commit
 from dripstone.update.curation import curate, leave_out_duplicates
 from dripstone.update.drift import watch
 from dripstone.update.hearing import Hearing
-from dripstone.update.ladder import backbone_names, climb, tunes_first
+from dripstone.update.ladder import backbone_names, tunes_first
 from dripstone.update.lesson import encode_batch, make_lesson
 from dripstone.update.meter import Meter
 from dripstone.update.rehearsal import old_rows
-from dripstone.update.rescale import rescale
 from dripstone.update.selecting import choose_selection
 from dripstone.update.sense import (
     ask_champion,
@@ -51,6 +49,7 @@ from dripstone.update.sense import (
     set_aside_new_labels,
     set_aside_strange,
 )
+from dripstone.update.training import is_solved, statistics_so_far, train
 from dripstone.update.trial import conclude, hear_candidate, judge_candidate, rebuild, store_candidate
 
 
@@ -108,6 +107,22 @@ def _run(
     repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example], start: Start
 ) -> Iterator[Event]:
     selection = choose_selection(config, champion)
+    batch = yield from gather(repository, config, champion, arrived, start)
+    processes.agree("rows", batch.fingerprint())
+    if _has_nothing(batch, start):
+        outcome = _nothing_to_learn(batch)
+    elif not batch.training() and not champion.task.labels:
+        outcome = _only_held_out()
+    else:
+        outcome = yield from _learn(repository, config, champion, selection, batch, start)
+    outcome.reason = _with_notes(outcome, batch)
+    yield events.Finished(commit(repository, config, champion, batch, start, outcome))
+
+
+def gather(
+    repository: Repository, config: Config, champion: Champion, arrived: Iterable[Example], start: Start
+) -> Generator[Event, None, Batch]:
+    """The rows that take part: the new ones that can be learned from, and those that wait; parted by the keyed hash."""
     policy = parse_policy(config.curate.policy)  # a word that is not known is an error, also where nothing comes of it
     screened, start.held_out_file = _screen(champion, arrived, start, policy)
     kept = len(screened.kept) + len(start.held_out_file)
@@ -123,15 +138,7 @@ def _run(
         held_out_file=start.held_out_file,
     )
     leave_out_duplicates(batch, policy, start.state)
-    processes.agree("rows", batch.fingerprint())
-    if _has_nothing(batch, start):
-        outcome = _nothing_to_learn(batch)
-    elif not batch.training() and not champion.task.labels:
-        outcome = _only_held_out()
-    else:
-        outcome = yield from _learn(repository, config, champion, selection, batch, start)
-    outcome.reason = _with_notes(outcome, batch)
-    yield events.Finished(commit(repository, config, champion, batch, start, outcome))
+    return batch
 
 
 def _with_notes(outcome: Outcome, batch: Batch) -> str:
@@ -256,23 +263,19 @@ def _contend(attempt: Attempt) -> Generator[Event, None, Outcome]:
 
 
 def _train(attempt: Attempt) -> Generator[Event, None, Candidate]:
-    champion, batch, state = attempt.champion, attempt.batch, attempt.start.state
-    replay = parse_policy(attempt.config.curate.policy).replay
+    champion, state, config = attempt.champion, attempt.start.state, attempt.config
+    solved = is_solved(champion, state, attempt.selection)
     lesson = make_lesson(
         champion,
         attempt.encoding,
-        batch,
-        replay=old_rows(replay, champion, state, attempt.config.train.seed),
-        statistics=_statistics(attempt),
-        config=attempt.config,
+        attempt.batch,
+        replay=old_rows(parse_policy(config.curate.policy).replay, champion, state, config.train.seed),
+        statistics=statistics_so_far(attempt) if solved else None,
+        config=config,
         carried=state.optimizer,
         turn=attempt.start.number,
     )
-    if attempt.selection.name == LADDER:
-        candidate = yield from climb(attempt, lesson)
-    else:
-        candidate = yield from train_candidate(lesson, attempt.selection)
-    return (yield from rescale(attempt, lesson, candidate))
+    return (yield from train(attempt, lesson))
 
 
 def _try(attempt: Attempt, candidate: Candidate) -> Generator[Event, None, Outcome | None]:
@@ -292,17 +295,3 @@ def _set_aside(attempt: Attempt, hearing: Hearing) -> bool:
     # First, while the batch's held-out rows are those that were heard.
     strange = set_aside_strange(hearing, attempt.batch)
     return bool(set_aside_new_labels(attempt.champion, hearing, attempt.batch, attempt.config)) or strange
-
-
-def _statistics(attempt: Attempt) -> Statistics | None:
-    """What the closed form starts from; the loop takes it where it is at hand, and does not pay for a rebuild."""
-    champion, state, selection, batch = attempt.champion, attempt.start.state, attempt.selection, attempt.batch
-    at_hand = state.statistics or not champion.task.labels
-    needed = selection.method == RIDGE or selection.name == LADDER
-    if not champion.solvable or not (at_hand or needed):
-        return None
-    forget = parse_policy(attempt.config.curate.policy).forget
-    statistics = training_state.statistics_of(
-        attempt.repository, state, champion.model, champion.task, without=batch.corrected(), forget=forget
-    )
-    return statistics if forget is None else fade(statistics, forget.fade(len(batch.training())))

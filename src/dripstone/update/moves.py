@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dripstone.core.errors import StoreError, UsageError
+from dripstone.core.errors import RaceLostError, StoreError, UsageError
 from dripstone.core.records import Certificate, EntryEvent, LogEntry, count, now
 from dripstone.store.certificates import NO_FILE
 from dripstone.store.collecting import collected_by
@@ -72,6 +72,23 @@ def promote(repository: Repository, version: str, reason: str) -> LogEntry:
         )
     certificate = repository.write_certificate(_by_hand(repository, head, version, reason.strip()))
     return _move(repository, head, version, "promote", reason.strip(), certificate)
+
+
+def begin_anew(repository: Repository, root: str, number: int, reason: str) -> LogEntry:
+    """Make another untrained version live, where nothing was ever live that had learned: a person asked for it.
+
+    Raises
+    ------
+    RaceLostError
+        If the log has moved on from entry ``number``.
+    """
+    head = repository.log.head()
+    if head.number != number:
+        raise RaceLostError(
+            f"log entry {head.number} was written meanwhile", remedy="run the same command again; nothing was lost"
+        )
+    certificate = repository.write_certificate(_by_hand(repository, head, root, reason))
+    return _move(repository, head, root, "promote", reason, certificate)
 
 
 def _by_hand(repository: Repository, head: LogEntry, version: str, reason: str) -> Certificate:

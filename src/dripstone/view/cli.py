@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "See the whole of it at work on real data.",
     "init": "Make a project and its first version.",
     "update": "Learn from new rows, if that does no harm.",
+    "tune": "Search for settings of the next update.",
     "evaluate": "Measure a version on labelled rows.",
     "predict": "Answer rows with a version.",
     "status": "What is live, pending, quarantined, and what to do next.",
