@@ -55,12 +55,13 @@ def names(found):
 
 def test_selections_are_those_that_fit_the_projects_own_first(tmp_path):
     one, three, none = (make(tmp_path / str(n), model=mlp(2, (8,) * n, 64)) for n in (1, 3, 0))
-    assert names(space(three)) == ["ladder", "head", "suffix:1", "suffix:2", "vectors", "full"]
+    assert names(space(three)) == ["ladder", "head", "suffix:1", "suffix:2", "vectors", "low_rank:8", "full"]
     # Of one block, its suffix is the whole model, under another name.
-    assert names(space(one)) == ["ladder", "head", "suffix:1", "vectors"]
+    assert names(space(one)) == ["ladder", "head", "suffix:1", "vectors", "low_rank:8"]
     assert names(space(none)) == ["ladder", "full"]
-    assert names(space(one, select__selection="full")) == ["full", "ladder", "head", "vectors"]
+    assert names(space(one, select__selection="full")) == ["full", "ladder", "head", "vectors", "low_rank:8"]
     assert names(space(three, select__selection="suffix:2@sgd"))[:2] == ["suffix:2@sgd", "ladder"]
+    assert names(space(one, select__selection="entries:0.1"))[:2] == ["entries:0.1", "ladder"]
 
 
 def test_texts_and_models_with_labels_of_their_own_have_no_closed_form(tmp_path):
@@ -77,7 +78,7 @@ def test_texts_and_models_with_labels_of_their_own_have_no_closed_form(tmp_path)
 def test_policies_forbid_selections(tmp_path):
     learner = make(tmp_path, model=mlp(2, (8, 8), 64))
     found = names(space(learner, curate__policy="screen+prune", select__selection="full"))
-    assert found == ["full", "suffix:1", "vectors"]  # suffix:2 is the same as full
+    assert found == ["full", "suffix:1", "vectors", "low_rank:8"]  # suffix:2 is the same as full
     assert names(space(learner, curate__policy="screen+forget:100")) == ["ladder", "head"]
     with pytest.raises(UsageError, match="acts in the epochs"):
         space(learner, curate__policy="screen+prune")

@@ -40,7 +40,9 @@ def deep(folder, **settings):
 
 
 @pytest.mark.parametrize("learned_before", [False, True])
-@pytest.mark.parametrize("selection", ["ladder", "head", "suffix:1", "suffix:2", "vectors", "full", "head@sgd"])
+@pytest.mark.parametrize(
+    "selection", ["ladder", "head", "suffix:1", "suffix:2", "vectors", "full", "head@sgd", "low_rank:2", "entries:0.1"]
+)
 def test_a_trial_trains_what_an_update_of_its_rows_would(tmp_path, monkeypatch, selection, learned_before):
     projects = [deep(tmp_path / name, **{"curate.policy": "screen"}) for name in "12"]
     if learned_before:
@@ -99,7 +101,7 @@ def test_trials_do_not_depend_on_those_before(tmp_path):
     learner = deep(tmp_path)
     learner.update(blobs(150, 0))
     rows = blobs(60, 1, "abc", 1.0)
-    chosen = ["ladder", "suffix:1", "full", "suffix:2", "head", "vectors"]
+    chosen = ["ladder", "suffix:1", "full", "suffix:2", "head", "vectors", "low_rank:2", "rows:0.1"]
     ground = ground_of(learner, rows)
     one = {name: run(learner, ground, select__selection=name) for name in chosen}
     for name in chosen[::-1]:

@@ -18,8 +18,9 @@ from dripstone.update.champion import Champion
 from dripstone.update.selecting import choose_selection
 from dripstone.update.training import is_solved
 
-SELECTIONS = ("ladder", "head", "suffix:1", "suffix:2", "vectors", "full")
-"""Selections that are tried where they fit model and task, besides the project's own. A new selector belongs here."""
+SELECTIONS = ("ladder", "head", "suffix:1", "suffix:2", "vectors", "low_rank:8", "full")
+"""Selections that are tried where they fit model and task, besides the project's own. Those of a share are not among
+them: they are chosen for bytes and memory, which no trial counts."""
 
 SELECTION, RATE, BATCH, PENALTY = "select.selection", "train.learning_rate", "train.batch_size", "train.ridge"
 ACTIVATION = "model.args.activation"
@@ -210,8 +211,9 @@ def _what_moves(selection: Selection, champion: Champion) -> tuple[str, ...]:
         if _climbs(champion):
             return (LADDER,)
         selection = Selection("head", None, RIDGE)
-    names = selection.parameters(module)
-    return (selection.method, *sorted(names)) if selection.name in _WHOLE else (str(selection),)
+    if selection.name not in _WHOLE:
+        return (str(selection),)
+    return (selection.method, *sorted(selection.parameters(module)))
 
 
 def _has_penalty(champion: Champion) -> bool:
