@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -16,10 +17,13 @@ from dripstone.learner import Learner
 from dripstone.models import mlp
 from dripstone.models.classifier import Classifier
 from dripstone.stream.source import read
+from dripstone.train.features import result_of
 from dripstone.tune import search as searching
 from dripstone.tune import trials as making
 from dripstone.tune.finalists import BEYOND
-from dripstone.tune.search import _chosen
+from dripstone.tune.search import _chosen, _key
+from dripstone.tune.space import space_of
+from dripstone.update.tried_rows import cut_rows
 from learner_samples import blobs, folder_hash, make, trained
 from number_samples import make_numbers, measured
 from text_samples import make_texts, stories
@@ -226,6 +230,38 @@ def test_trials_that_were_made_again_are_not_made_once_more(tmp_path):
     assert [str(event) for event in events if isinstance(event, TriedAgain)] == made[3:]
     assert plain(last.tuned.trials) == plain(whole.tune(NEW, trials=7, dry_run=True).trials)
     assert sum(trial.again is not None for trial in last.tuned.trials) * (5 - 1) == len(made)
+
+
+def test_trials_are_made_again_on_rows_that_they_were_not_chosen_by(tmp_path, monkeypatch):
+    learner = harsh(tmp_path)
+    tried = []
+    real = making.try_settings
+
+    def spy(ground, config):
+        batch = ground.rows.batch
+        tried.append(({row.id for row in batch.fresh()}, {row.id for row in [*batch.training(), *ground.rows.replay]}))
+        return (yield from real(ground, config))
+
+    monkeypatch.setattr(making, "try_settings", spy)
+    tuned = learner.tune(NEW, trials=7, dry_run=True)
+    again = [trial for trial in tuned.trials if trial.again]
+    parts = [tried[0][0], *(tried[place][0] for place in range(7, len(tried), len(again)))]
+    assert len(parts) == 5
+    assert sum(map(len, parts)) == len(set.union(*parts)) == len(set.union(*tried[0]))
+    assert all(not fresh & learned for fresh, learned in tried)
+    assert {trial.again.rows for trial in again} == {sum(map(len, parts[1:]))}
+
+
+def test_a_study_is_of_one_version(tmp_path):
+    learner = harsh(tmp_path)
+    champion = learner.champion()
+    parts = result_of(cut_rows(learner.repository, learner.config, champion, read(NEW, learner.config.task)))
+    rows = parts.trying(0)
+    space = space_of(learner.config, champion, rows.start.state, (), 100)
+    other = replace(champion, version="ab" * 32)
+    key = _key(champion, learner.config, rows, space)
+    assert key == _key(champion, learner.config, parts.trying(0), space) != _key(other, learner.config, rows, space)
+    assert key != _key(champion, learner.config, parts.trying(1), space)
 
 
 def test_without_time_the_best_trials_are_not_made_again_and_nothing_is_written(tmp_path):
