@@ -10,6 +10,7 @@ from dripstone.core.bits import from_raw
 from dripstone.core.errors import UsageError
 from dripstone.core.fork import named_tensors
 from dripstone.models import mlp
+from dripstone.update import candidate
 from learner_samples import blobs as separate
 from learner_samples import make
 from text_samples import stories, tiny
@@ -215,3 +216,20 @@ def test_held_parameters_stay_near_where_they_started_in_part(tmp_path):
         old, new = tensors(learner, update.parent), tensors(learner, update.version)
         far.append(max(float((old[name].double() - new[name].double()).abs().max()) for name in old))
     assert far[1] < far[0] / 3
+
+
+def test_what_lies_below_the_chosen_blocks_is_computed_once(tmp_path, monkeypatch):
+    learner = make(tmp_path, OFF, model=network())
+    learner.update(blobs(60, 0))
+    cuts = []
+    real = candidate.run_loop
+
+    def seen(*arguments, cache=None, **more):
+        cuts.append(cache.cut if cache is not None else None)
+        return real(*arguments, cache=cache, **more)
+
+    monkeypatch.setattr(candidate, "run_loop", seen)
+    for number, selection in enumerate(("blocks:0.5", "blocks:0.5", "blocks:1", "entries:0.1", "head@adamw"), start=2):
+        learner.update(blobs(20, number), select=selection)
+    assert sorted(cuts[:2], key=str) == [1, None]  # the first block, and the second
+    assert cuts[2:] == [None, None, None]

@@ -37,6 +37,9 @@ def rows_of(
     cache = lesson.encoding.cache
     if cache is not None:
         cache.attach(model)
+    elif names and not head_only:  # which blocks move was not known when the rows were encoded
+        cache = ActivationCache(model, names)
+        cache = cache if cache.reason is None and lesson.config.train.stop.epochs > 1 else None
     return _rows(lesson, model, head_only=head_only), cache
 
 
