@@ -40,7 +40,11 @@ def test_what_is_tied_frozen_or_read_past_the_layer_stays():
 
 @pytest.mark.parametrize(
     ("backbone", "words"),
-    [(nn.Sequential(Own(), nn.LayerNorm(4)), r"\(LayerNorm, Own\)"), (nn.Identity(), "it has none with parameters")],
+    [
+        (nn.Sequential(Own(), nn.LayerNorm(4)), r"\(LayerNorm, Own\)"),
+        (nn.Linear(4, 4), r"\(Linear\)"),
+        (nn.Identity(), "it has none with parameters"),
+    ],
 )
 def test_layers_that_peft_does_not_know_are_named(backbone, words):
     with pytest.raises(UsageError, match=f"PEFT knows no layer of this backbone.*{words}.*use suffix:k") as caught:

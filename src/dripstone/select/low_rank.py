@@ -48,7 +48,8 @@ def low_rank_layers(backbone: nn.Module) -> list[str]:
     return [
         path
         for path, layer in backbone.named_modules()
-        if type(layer).__name__ in _KINDS
+        if path  # PEFT puts another layer in its place, which nobody can do to the backbone itself
+        and type(layer).__name__ in _KINDS
         and path not in past
         and layer.weight.requires_grad
         and owners[id(layer.weight)] == 1
