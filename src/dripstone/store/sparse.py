@@ -1,7 +1,7 @@
 """Sparse differences: the few elements of a tensor that differ from its base, and the gaps between them.
 
 Between places drawn at random, a share p of all, a gap is worth ``H(p) / p`` bits, about ``log2(e / p)``: 8.1 at one in
-a hundred. In byte planes, zstd takes a tenth more (``python -m bench.sparse``).
+a hundred. In byte planes, zstd takes a tenth more (``tests/store/test_store_sparse.py``).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def certify(
     ``anchor`` is the best version so far before the judgement, ``next_anchor`` the one after it; ``tested`` counts the
     candidates before it, ``contested`` is the batch's, ``number`` is the log entry to come.
     """
-    gate = config.gate
+    drifting = parse_policy(config.curate.policy).drift is not None
     return Certificate(
         version=version,
         merkle=repository.manifest(version).merkle,
@@ -47,21 +47,27 @@ def certify(
         next_anchor=next_anchor,
         fresh=row_set(hearing.rows[: hearing.fresh]),
         trusted=row_set(hearing.rows[hearing.fresh :]),
-        rules=Rules(
-            mode=gate.mode,
-            alpha=gate.alpha,
-            margin=gate.margin,
-            minimum=gate.minimum,
-            trusted=gate.trusted,
-            metric=config.task.metric,
-            tested=tested,
-            limits=gate.limits,
-            contested=contested,
-            drifting=parse_policy(config.curate.policy).drift is not None,
-        ),
+        rules=rules_of(config, tested, contested=contested, drifting=drifting),
         evidence=judgement.evidence,
         harm=judgement.harm,
         flips=judgement.flips,
+    )
+
+
+def rules_of(config: Config, tested: int, *, contested: bool = False, drifting: bool = False) -> Rules:
+    """What the gate is told, as a certificate says it."""
+    gate = config.gate
+    return Rules(
+        mode=gate.mode,
+        alpha=gate.alpha,
+        margin=gate.margin,
+        minimum=gate.minimum,
+        trusted=gate.trusted,
+        metric=config.task.metric,
+        tested=tested,
+        limits=gate.limits,
+        contested=contested,
+        drifting=drifting,
     )
 
 

@@ -22,7 +22,6 @@ from dripstone.core.records import (
     Certificate,
     ExampleCounts,
     LogEntry,
-    Rules,
     Update,
     count,
     now,
@@ -35,6 +34,7 @@ from dripstone.store.repository import Repository
 from dripstone.store.state import TrainingState
 from dripstone.update import effect, succession, training_state
 from dripstone.update.bookkeeping import without_places
+from dripstone.update.certify import rules_of
 from dripstone.update.champion import Champion, head_of
 from dripstone.update.lineage import ancestors
 from dripstone.update.moves import append, read_book
@@ -216,17 +216,6 @@ def _commit(repository: Repository, config: Config, champion: Champion, plan: _P
 
 def _vouch(repository: Repository, config: Config, champion: Champion, plan: _Plan, version: str) -> str:
     """A person's certificate; the new version is the best so far where that was collected."""
-    gate = config.gate
-    rules = Rules(
-        mode=gate.mode,
-        alpha=gate.alpha,
-        margin=gate.margin,
-        minimum=gate.minimum,
-        trusted=gate.trusted,
-        metric=config.task.metric,
-        tested=plan.book.tested,
-        limits=gate.limits,
-    )
     return repository.write_certificate(
         Certificate(
             version=version,
@@ -240,7 +229,7 @@ def _vouch(repository: Repository, config: Config, champion: Champion, plan: _Pl
             champion_merkle=repository.manifest(champion.version).merkle,
             anchor=plan.state.anchor,
             next_anchor=_anchor(plan, version),
-            rules=rules,
+            rules=rules_of(config, plan.book.tested),
         )
     )
 
