@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import torch
 
+HEAD = ("head.weight", "head.bias")
+"""The parameters of an output layer with a row for each label."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:

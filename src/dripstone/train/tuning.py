@@ -13,7 +13,7 @@ from dripstone.core.devices import device_of
 from dripstone.core.events import Event
 from dripstone.core.fork import fork
 from dripstone.core.low_rank import Factors
-from dripstone.core.parts import Chosen
+from dripstone.core.parts import HEAD, Chosen
 from dripstone.core.protocols import Model
 from dripstone.train.activation_cache import ActivationCache
 from dripstone.train.loop import run_loop
@@ -27,8 +27,6 @@ products that begin as 0."""
 
 EPOCHS = 3
 """Over which blocks are tuned, at a rate that falls to 0 in a line."""
-
-_HEAD = ("head.weight", "head.bias")
 
 
 def with_prototypes(model: Model, rows: Rows, features: torch.Tensor, classes: int) -> nn.Module:
@@ -94,17 +92,17 @@ def tune(
     tuning: epoch 2 of 3
     tuning: epoch 3 of 3
     """
-    tuned = fork(model, [*chosen.names, *_HEAD])
+    tuned = fork(model, [*chosen.names, *HEAD])
     settings = _config(config, rank)
     factors: dict[str, Factors] = {}
     if rank is not None:
         with adapted(tuned, chosen.names, rank, config.seed) as products:
-            yield from run_loop(tuned, [*products.names, *_HEAD], rows, settings, "tuning")
+            yield from run_loop(tuned, [*products.names, *HEAD], rows, settings, "tuning")
         factors = products.factors
     else:
         if cache is not None:
             cache.attach(tuned)  # type: ignore[arg-type]
-        moving = [*chosen.names, *_HEAD]
+        moving = [*chosen.names, *HEAD]
         yield from run_loop(tuned, moving, rows, settings, "tuning", cache=cache, parts=chosen.parts)
     return tuned, factors  # type: ignore[return-value]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dripstone.core.parts import Chosen, Rotation
+from dripstone.core.parts import HEAD, Chosen, Rotation
 from dripstone.select.selection import SHARES, Selection
 from dripstone.select.share import Draw
 from dripstone.train.importance import importance
@@ -28,7 +28,7 @@ class Choice:
     @property
     def solves_head(self) -> bool:
         """Whether the whole output layer may move, so that the closed form may set it."""
-        return {"head.weight", "head.bias"} <= set(self.first.names) - self.first.parts.keys()
+        return set(HEAD) <= set(self.first.names) - self.first.parts.keys()
 
 
 def choose(lesson: Lesson, selection: Selection) -> Choice:

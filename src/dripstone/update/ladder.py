@@ -21,7 +21,7 @@ from torch import nn
 
 from dripstone.core.events import Event, Rebuilt, Trained
 from dripstone.core.low_rank import Factors
-from dripstone.core.parts import Chosen
+from dripstone.core.parts import HEAD, Chosen
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Rung
 from dripstone.select.ladder import rungs
@@ -56,8 +56,6 @@ MANY_LABELS = 30
 
 TRIED = 5
 """One row in so many is tried, not learned, when rungs are compared."""
-
-_HEAD = ("head.weight", "head.bias")
 
 TUNED_ROWS = 1000
 """New and remembered rows on which blocks are tuned at most: what a look costs does not depend on what came."""
@@ -231,7 +229,7 @@ def _with_cache(lesson: Lesson, higher: list[Selection]) -> Lesson:
 
 def _try_head(learned: Lesson, held: Lesson) -> _Try:
     began = time.process_time()
-    model = learned.fork(list(_HEAD))
+    model = learned.fork(HEAD)
     solve_head(learned, model, no_rows())
     right = outputs_of(model, held.features).argmax(dim=1) == held.targets
     selection = parse_selection(f"head@{RIDGE}")
@@ -281,7 +279,7 @@ def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, tuple[
 
 def _with_head(lesson: Lesson, tuned: Model, features: torch.Tensor) -> Model:
     """A fork with the tuned blocks, and a head whose expansion is fitted to features that they were not tuned on."""
-    model = lesson.fork(list(_HEAD))
+    model = lesson.fork(HEAD)
     model.backbone = tuned.backbone
     model.head.refit(features)
     return model
@@ -295,7 +293,7 @@ def _finish(attempt: Attempt, lesson: Lesson, best: _Try, tried: list[Rung]) -> 
     anew = solve_anew(lesson, best.model, best.selection, old)
     yield Trained(str(best.selection), time.process_time() - began + sum(rung.cpu_seconds for rung in tried))
     yield Rebuilt(len(old) + len(lesson.rows))
-    moved = Chosen([*best.chosen.names, *_HEAD], best.chosen.parts)
+    moved = Chosen([*best.chosen.names, *HEAD], best.chosen.parts)
     return replace(
         anew,
         rungs=tried,

@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 
 from dripstone.core.events import Event, Rescaled, Trained
+from dripstone.core.parts import HEAD
 from dripstone.core.protocols import Model
 from dripstone.core.records import Rung
 from dripstone.core.spacing import spaced
@@ -95,7 +96,7 @@ def _measure(attempt: Attempt, lesson: Lesson, head: Candidate) -> tuple[Moments
 
 def _at_new_scale(lesson: Lesson, moments: Moments, old: Sequence[PageRow]) -> Model:
     """A fork with the new scale, and a head whose width and penalty are chosen as on the first rows."""
-    model = lesson.fork(["head.weight", "head.bias"])
+    model = lesson.fork(HEAD)
     model.preprocess.rescale(moments)
     rows = [*old, *lesson.rows]
     drawn = [rows[place] for place in spaced(len(rows), FIT_ROWS).tolist()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from dripstone.core.parts import Chosen
+from dripstone.core.parts import HEAD, Chosen
 from dripstone.core.protocols import Model
 from dripstone.core.records import Rung
 from dripstone.curate.policy import parse_policy
@@ -51,7 +51,7 @@ def solve_anew(lesson: Lesson, model: Model, selection: Selection, old: Sequence
         selection=selection,
         statistics=statistics,
         rungs=[Rung(str(selection), score, time.process_time() - began)],
-        parameters=count_parameters(model, Chosen(["head.weight", "head.bias"])),
+        parameters=count_parameters(model, Chosen(list(HEAD))),
         trained=len(lesson.rows),
         replayed=0,
     )

@@ -18,6 +18,7 @@ from dripstone.core.bits import view_raw
 from dripstone.core.config import Config
 from dripstone.core.devices import device_of
 from dripstone.core.fork import fork, named_tensors
+from dripstone.core.parts import HEAD
 from dripstone.core.protocols import Model
 from dripstone.core.spacing import spaced
 from dripstone.curate.forget import Forget
@@ -111,7 +112,7 @@ def succeed(repository: Repository, view: Repository, config: Config, champion: 
 def solved(champion: Champion, rows: Sequence[PageRow], penalty: float) -> tuple[Model, Statistics]:
     """A version's features under a head that is solved over these rows, and their statistics."""
     module: nn.Module = champion.model  # type: ignore[assignment]
-    model = cast(Model, fork(module, ["head.weight", "head.bias"]))
+    model = cast(Model, fork(module, HEAD))
     statistics = fresh_statistics(rows, model, champion.task)
     solve_again(model.head, statistics, penalty, numbers=champion.task.numbers)
     check_finite(model)
@@ -181,7 +182,7 @@ def _last_to_move_the_head(repository: Repository, line: Sequence[str]) -> str:
     heads = []
     for version in line:
         tensors = repository.manifest(version).tensors
-        heads.append([tensors[name].digest for name in ("head.weight", "head.bias") if name in tensors])
+        heads.append([tensors[name].digest for name in HEAD if name in tensors])
     moved = [version for version, old, new in zip(line[1:], heads, heads[1:], strict=False) if old != new]
     return moved[-1] if moved else line[-1]
 
