@@ -66,8 +66,8 @@ MODELS: dict[str, tuple[Callable[[], Classifier], tuple[int, ...]]] = {
     "image": (pictures, (8, 8)),
     "wrapped": (normalised, (4,)),
 }
-SELECTIONS = ["head", "suffix:1", "suffix:2", "vectors", "full", "blocks:0.5", "rows:0.2:random", "entries:0.1:random"]
-TURNS = ["blocks:0.5:2", "blocks:0.5:random:2", "rows:0.2:random:2", "entries:0.1:random:2"]
+SELECTIONS = ["head", "suffix:1", "suffix:2", "vectors", "full", "blocks:0.5", "rows:0.2:random", "entries:0.1"]
+TURNS = ["blocks:0.5:2", "blocks:0.5:random:2", "rows:0.2:random:2", "entries:0.1:2"]
 
 
 def prepared(name: str) -> tuple[Classifier, Rows]:

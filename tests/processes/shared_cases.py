@@ -144,7 +144,7 @@ CASES: dict[str, Callable[[], Found]] = {
     "sums of numbers": lambda: sums(torch.linspace(-1, 1, 1500, dtype=torch.float64)),
     "loop": loop,
     "loop over rows": lambda: part_of("rows:0.3"),
-    "loop over entries": lambda: part_of("entries:0.3"),
+    "loop over entries": lambda: part_of("entries:0.3:gradient"),
     "loop over entries by Fisher information": lambda: part_of("entries:0.3:fisher"),
     "loop over blocks": lambda: part_of("blocks:0.5:gradient"),
     "loop at low rank": lambda: part_of("low_rank:2", rank=2),

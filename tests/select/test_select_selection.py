@@ -28,10 +28,12 @@ from dripstone.select.selection import SELECTORS, SHARES, Selection, parse_selec
         ("blocks:1:random", Selection("blocks", 1.0, "adamw", "random")),
         ("rows:1e-3", Selection("rows", 0.001, "adamw", "gradient")),
         ("rows:0.1:random:200", Selection("rows", 0.1, "adamw", "random", 200)),
-        ("entries:0.01", Selection("entries", 0.01, "adamw", "gradient")),
+        ("entries:0.01", Selection("entries", 0.01, "adamw", "random")),
+        ("entries:0.01:20@sgd", Selection("entries", 0.01, "sgd", "random", 20)),
+        ("entries:0.01:gradient", Selection("entries", 0.01, "adamw", "gradient")),
         ("entries:0.01:fisher@muon", Selection("entries", 0.01, "muon", "fisher")),
         ("ladder:suffix:1/low_rank:8", Selection("ladder", None, "", rungs=("suffix:1", "low_rank:8"))),
-        ("ladder:entries:0.1", Selection("ladder", None, "", rungs=("entries:0.1:gradient",))),
+        ("ladder:entries:0.1", Selection("ladder", None, "", rungs=("entries:0.1:random",))),
     ],
 )
 def test_forms(text, wanted):

@@ -1,8 +1,8 @@
 """``entries:p``: single numbers, anywhere in the model, that are a share of all.
 
-``gradient`` takes those of the largest gradient (SIFT, arXiv 2312.11875), ``fisher`` those of the largest Fisher
-information (FISH mask, arXiv 2111.09839), ``random`` draws them (SHiRA, arXiv 2406.13175). The new labels' entries of
-the output layer come first, whatever the share: nothing else could learn them.
+``random`` draws them (SHiRA, arXiv 2406.13175), ``gradient`` takes those of the largest gradient (SIFT, arXiv
+2312.11875), ``fisher`` those of the largest Fisher information (FISH mask, arXiv 2111.09839). The new labels' entries
+of the output layer come first, whatever the share: nothing else could learn them.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ SHARES = {"blocks": blocks, "rows": rows, "entries": entries}
 WAYS = {
     "blocks": ("cyclic", "random", "gradient"),
     "rows": ("gradient", "random"),
-    "entries": ("gradient", "fisher", "random"),
+    "entries": ("random", "gradient", "fisher"),
 }
 """In which ways a share is chosen, the usual one first."""
 
@@ -59,7 +59,7 @@ class Selection:
     >>> selection.name, selection.argument, selection.method, str(selection)
     ('suffix', 2, 'adamw', 'suffix:2@adamw')
     >>> str(parse_selection("entries:0.01")), str(parse_selection("rows:0.1:random:50@sgd"))
-    ('entries:0.01:gradient@adamw', 'rows:0.1:random:50@sgd')
+    ('entries:0.01:random@adamw', 'rows:0.1:random:50@sgd')
     """
 
     name: str
