@@ -18,6 +18,7 @@ from dripstone.store.ledger import Array, PageRow
 from dripstone.train.features import features_of
 from dripstone.update.audit import audit
 from dripstone.update.lineage import learned_pages
+from learner_samples import make
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -112,3 +113,17 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def with_and_without(
+    folder: Path, settings: dict, first: list[dict], later: list[dict], every: int, make: Callable[..., Learner] = make
+) -> tuple[Learner, Learner]:
+    """Who learned all rows and unlearned each so many of the later ones, and who never saw those."""
+    one, other = make(folder / "one", settings), make(folder / "other", settings)
+    for learner in (one, other):
+        assert learner.update(first).promoted
+    assert one.update(later).promoted
+    gone = {row["id"] for row in later[::every]}
+    assert other.update([row for row in later if row["id"] not in gone], gate="off").promoted
+    assert one.unlearn(gone).exact
+    return one, other

@@ -20,7 +20,7 @@ from dripstone.update.lineage import page_rows
 from dripstone.update.training_state import fresh_statistics, load_state
 from full_disk import Disk
 from learner_samples import blobs, book_of, folder_hash, make, quarantined, relabelled, scores
-from unlearning_samples import bytes_of, check, killed_at, learned, named, steps_of, traces_of
+from unlearning_samples import bytes_of, check, killed_at, learned, named, steps_of, traces_of, with_and_without
 
 IDS = {"task.id": "id"}
 
@@ -80,13 +80,7 @@ def test_the_head_is_that_of_the_rows_that_are_left(learner):
 def test_it_is_the_model_that_never_saw_the_rows(tmp_path):
     """Rows of a later update, whose features and hyperparameters the first one has set."""
     first, later = named(blobs(60, seed=0), "first"), named(blobs(60, seed=1), "later")
-    one, other = make(tmp_path / "one", IDS), make(tmp_path / "other", IDS)
-    for learner in (one, other):
-        assert learner.update(first).promoted
-    assert one.update(later).promoted
-    gone = {row["id"] for row in later[::3]}
-    assert other.update([row for row in later if row["id"] not in gone], gate="off").promoted
-    assert one.unlearn(gone).exact
+    one, other = with_and_without(tmp_path, IDS, first, later, every=3)
     assert torch.allclose(live_head(one), live_head(other), rtol=0, atol=1e-6)
     mine, theirs = (scores(learner) / learner.champion().model.head.scale for learner in (one, other))
     assert torch.allclose(mine, theirs, rtol=0, atol=1e-6)

@@ -15,7 +15,7 @@ from dripstone.update.audit import find_all
 from learner_samples import blobs, make, own_net, quarantined
 from number_samples import make_numbers, measured
 from text_samples import exchanges, make_texts, stories
-from unlearning_samples import bytes_of, check, learned, named, traces_of
+from unlearning_samples import bytes_of, check, learned, named, traces_of, with_and_without
 
 IDS = {"task.id": "id"}
 
@@ -233,13 +233,7 @@ def test_numbers(tmp_path):
 
 def test_numbers_are_those_of_a_model_that_never_saw_the_rows(tmp_path):
     first, later = named(measured(200, 0), "first"), named(measured(200, 1), "later")
-    one, other = make_numbers(tmp_path / "one", IDS), make_numbers(tmp_path / "other", IDS)
-    for learner in (one, other):
-        assert learner.update(first).promoted
-    assert one.update(later).promoted
-    gone = {row["id"] for row in later[::4]}
-    assert other.update([row for row in later if row["id"] not in gone], gate="off").promoted
-    assert one.unlearn(gone).exact
+    one, other = with_and_without(tmp_path, IDS, first, later, every=4, make=make_numbers)
     mine, theirs = (layer(learner).double() * float(learner.champion().model.head.scale) for learner in (one, other))
     assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5)
 
@@ -278,17 +272,11 @@ def test_rows_that_fade_weigh_what_they_did(tmp_path):
 
 def test_weighted_rows(tmp_path):
     settings = {**IDS, "task.weight": "weight"}
-    one, other = make(tmp_path / "one", settings), make(tmp_path / "other", settings)
     first, later = (
         [{**row, "weight": 1.0 + number % 3} for number, row in enumerate(named(blobs(60, seed=day), f"day{day}"))]
         for day in range(2)
     )
-    for learner in (one, other):
-        assert learner.update(first).promoted
-    assert one.update(later).promoted
-    gone = {row["id"] for row in later[::3]}
-    assert other.update([row for row in later if row["id"] not in gone], gate="off").promoted
-    assert one.unlearn(gone).exact
+    one, other = with_and_without(tmp_path, settings, first, later, every=3)
     assert torch.allclose(layer(one), layer(other), rtol=0, atol=1e-6)
     check(one)
 
