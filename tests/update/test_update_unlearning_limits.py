@@ -235,7 +235,7 @@ def test_numbers_are_those_of_a_model_that_never_saw_the_rows(tmp_path):
     first, later = named(measured(200, 0), "first"), named(measured(200, 1), "later")
     one, other = with_and_without(tmp_path, IDS, first, later, every=4, make=make_numbers)
     mine, theirs = (layer(learner).double() * float(learner.champion().model.head.scale) for learner in (one, other))
-    assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(mine, theirs, rtol=1e-6, atol=1e-6)
 
 
 def test_numbers_of_which_none_is_left_that_counts(tmp_path):
