@@ -8,8 +8,9 @@ first kind, by one method in each life. ``--text`` takes a sentence encoder and 
 what is compared is what methods do, not what the gate makes of it. Every method remembers 100 rows, of texts 200.
 Learning rates are those that ``bench.methods.search`` chose on validation rows of the digits.
 
-"state" is what optimisers hold at most, "peak" how far the process rises above where it stood before the update, "kB a
-version" what is stored of a stage, manifest included. "moved" are the numbers that differ after the last stage.
+"state" is what optimisers hold at most. "peak" is how far the process rises above where it stood before an update, the
+first aside, which loads code. "kB a version" is what is stored of a stage, manifest included, and "moved" are the
+numbers that differ after the last stage.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def goal_lines(lives: Sequence[Sequence[Lived]]) -> list[str]:
                 continue
             # Of the last stage, which brings no new labels: rows of those move whatever the share.
             state = mean(one.state[-1] for one in some) / max(mean(one.state[-1] for one in whole), 1)
-            peak = mean(max(one.peak) for one in some) / mean(max(one.peak) for one in whole)
+            peak = mean(one.risen for one in some) / mean(one.risen for one in whole)
             floor = mean(one.payload / one.floor for one in some)
             dense = mean(one.dense / one.payload for one in some)
             lines.append(

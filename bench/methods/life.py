@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import multiprocessing
@@ -27,8 +28,9 @@ class Lived:
     """What a life has cost, and what it knew after each stage.
 
     ``accuracy`` has for each stage, the first version included, a share a group. ``state`` and ``peak`` are bytes, a
-    number a stage: of the optimisers at most, and of the process above where it stood. ``floor`` is what the places and
-    the values of the last version's changed numbers are worth, in bytes, ``payload`` what they took.
+    number a stage: of the optimisers at most, and of the process above where it stood; the first holds code that is
+    loaded as well. ``floor`` is what the places and the values of the last version's changed numbers are worth, in
+    bytes, ``payload`` what they took.
     """
 
     method: str
@@ -43,6 +45,11 @@ class Lived:
     dense: int = 0
     moved: int = 0
     error: str = ""
+
+    @property
+    def risen(self) -> int:
+        """Bytes by which the process rose at most, once the code was loaded."""
+        return max(self.peak[1:])
 
 
 def begin(stream: Stream, folder: Path, seed: int) -> None:
@@ -72,6 +79,7 @@ def live(stream: Stream, begun: Path, folder: Path, method: str, rate: float, *,
 
 def _child(out: Connection, stream: Stream, folder: Path, method: str, rate: float, ask: str) -> None:
     torch.set_num_threads(1)
+    gc.freeze()  # what was there before the fork is not looked through again at each stage
     lived = Lived(method, rate)
     try:
         _live(lived, stream, folder, ask)
@@ -128,8 +136,9 @@ class _watch_state:
 
 
 def _reset_peak() -> int:
-    """Forget the highest resident set, and return the present one."""
+    """Forget the highest resident set, and return the present one, with what is free given back first."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 

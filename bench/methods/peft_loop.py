@@ -35,7 +35,7 @@ from dripstone.update.lineage import page_rows
 from dripstone.view.output import table
 
 EPOCHS, BATCH, RANK = 3, 32, 8
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 Pairs = list[tuple[str, str]]
 

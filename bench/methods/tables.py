@@ -39,7 +39,7 @@ def whole_table(lives: Sequence[Sequence[Lived]], stream: Stream) -> str:
                 f"{mean(forgotten(one, stream) for one in some):.4f}",
                 f"{mean(one.seconds for one in some):.2f}",
                 f"{mean(max(one.state) for one in some) / 1000:,.1f}",
-                f"{mean(max(one.peak) for one in some) / 1e6:,.1f}",
+                f"{mean(one.risen for one in some) / 1e6:,.1f}",
                 f"{mean(mean(one.delta) for one in some) / 1000:,.1f}",
                 f"{mean(one.moved for one in some):,.0f}",
             ]
