@@ -30,7 +30,7 @@ def draw(lives: Sequence[Sequence[Lived]], path: Path, title: str) -> None:
             if some := found.get(f"{selector}@{optimizer}"):
                 shares[row, column] = 100 * mean(map(last, some))
     figure, axes = pyplot.subplots(figsize=(8.5, 7.5))
-    low = max(float(np.nanmin(shares)), float(np.nanmax(shares)) - 15)
+    low = max(float(np.nanmin(shares)), float(np.nanmax(shares)) - 30)
     picture = axes.imshow(shares, aspect="auto", cmap="viridis", vmin=low, vmax=float(np.nanmax(shares)))
     middle = (low + float(np.nanmax(shares))) / 2
     for row, column in np.ndindex(*shares.shape):
