@@ -12,9 +12,9 @@ from peft import PeftModel
 from transformers import AutoModel, AutoModelForCausalLM
 
 from dripstone.core.errors import UsageError
-from dripstone.exporting import CONFIG, WEIGHTS, export_adapter
-from dripstone.models import causal_lm, image_classifier, mlp, text_classifier
-from learner_samples import blobs, make
+from dripstone.exporting import CONFIG, WEIGHTS, _network, export_adapter
+from dripstone.models import ModelSpec, causal_lm, image_classifier, mlp, text_classifier
+from learner_samples import blobs, make, own_net
 from text_samples import stories, tiny
 from tiny_language_model import folder_of
 
@@ -154,6 +154,37 @@ def test_files_that_are_there_stay(tmp_path):
             export_adapter(learner.repository, update.version, folder)
         assert [path.name for path in folder.iterdir()] == [name]
         assert (folder / name).read_text() == "mine"
+
+
+def test_what_an_export_left_that_was_cut_short_is_completed(tmp_path):
+    learner = make(tmp_path, OFF, model=mlp(inputs=2, hidden=[16], random_features=32))
+    learner.update(noisy(60, 0))
+    (update,) = updated(learner, noisy(60, 1))
+    folder = tmp_path / "adapter"
+    export_adapter(learner.repository, update.version, folder)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / CONFIG).unlink()
+    export_adapter(learner.repository, update.version, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
+def test_a_module_of_the_users_own(tmp_path):
+    learner = make(tmp_path, OFF, model=own_net(), spec=ModelSpec("learner_samples:own_net"))
+    learner.update(noisy(60, 0))
+    (update,) = updated(learner, noisy(60, 1))
+    export_adapter(learner.repository, update.version, tmp_path / "adapter")
+    model = PeftModel.from_pretrained(own_net(), str(tmp_path / "adapter"))
+    assert any("lora_A" in name for name, _ in model.named_parameters())
+
+
+def test_products_beside_a_network_of_transformers_go_with_it():
+    backbone = torch.nn.Module()
+    backbone.encoder = torch.nn.Linear(2, 2)
+    backbone.encoder.base_model_prefix = "bert"
+    model = torch.nn.Module()
+    model.backbone = backbone
+    assert _network(model, "", ["backbone.encoder.weight"])[:2] == ("backbone.encoder.", backbone.encoder)
+    assert _network(model, "", ["backbone.encoder.weight", "backbone.outer.weight"])[:2] == ("backbone.", backbone)
 
 
 def test_the_first_version_has_nothing_to_export(tmp_path):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +14,16 @@ from dripstone.checkout import checkout
 from dripstone.core.errors import UsageError
 from dripstone.core.low_rank import Factors
 from dripstone.core.tensors import RawTensor
+from dripstone.models.wrap import Headless
+from dripstone.select.low_rank import is_conv1d
 from dripstone.store.files import is_there, write_new
 from dripstone.store.format import pack_tensors
 from dripstone.store.repository import Repository
+from dripstone.train.low_rank import lora_settings
 from dripstone.update.lineage import ancestors
+
+INNER = ("encoder", "network")
+"""What backbones call a network of transformers' inside them."""
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
@@ -52,11 +57,12 @@ def export_adapter(repository: Repository, version: str, folder: Path) -> Adapte
     Raises
     ------
     UsageError
-        ``usage.export`` if the version's network has come about otherwise, or one of the files is there already.
+        ``usage.export`` if the version's network has come about otherwise, or the folder cannot be written to, or holds
+        other files of these names.
     """
     products, base, updates = collect_products(repository, version)
     model = checkout(repository, version)
-    prefix, network, task = _network(model, repository.manifest(version).task)
+    prefix, network, task = _network(model, repository.manifest(version).task, products)
     layers = {name.removeprefix(prefix).removesuffix(".weight"): product for name, product in products.items()}
     tensors: dict[str, RawTensor] = {}
     for path, product in layers.items():
@@ -66,13 +72,24 @@ def export_adapter(repository: Repository, version: str, folder: Path) -> Adapte
         WEIGHTS: pack_tensors(tensors),
         CONFIG: json.dumps(_config(network, task, layers), indent=2).encode() + b"\n",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in files:
-        if is_there(folder / name):
-            raise UsageError(f"{folder / name} is there already", remedy="name another folder", kind="usage.export")
-    for name, data in files.items():
-        write_new(folder / name, data)
+    _write(folder, files)
     return Adapter(version, base, updates, len(layers), sum(map(len, files.values())))
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """All of them; what an export that was cut short has left is taken for what it is."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {name for name in files if is_there(folder / name)}
+        for name in there:
+            if (folder / name).stat().st_size != len(files[name]) or (folder / name).read_bytes() != files[name]:
+                raise UsageError(f"{folder / name} is there already", remedy="name another folder", kind="usage.export")
+        for name in files.keys() - there:
+            write_new(folder / name, files[name])
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written to ({error.strerror})", remedy="name another folder", kind="usage.export"
+        ) from error
 
 
 def collect_products(repository: Repository, version: str) -> tuple[dict[str, Factors], str, int]:
@@ -116,14 +133,17 @@ def _joined(products: list[Factors]) -> Factors:
     return Factors(np.hstack([one.left for one in products]), np.vstack([one.right for one in products]))
 
 
-def _network(model: nn.Module, task: str) -> tuple[str, nn.Module, str]:
+def _network(model: nn.Module, task: str, products: Iterable[str]) -> tuple[str, nn.Module, str]:
     """Where the network is that an adapter goes on: one of transformers' in the backbone, or the backbone itself."""
-    backbone = model.get_submodule("backbone")
-    for name in ("encoder", "network"):
-        inner = getattr(backbone, name, None)
-        if isinstance(inner, nn.Module) and hasattr(inner, "base_model_prefix"):
-            return f"backbone.{name}.", inner, "CAUSAL_LM" if task == "causal_lm" else "FEATURE_EXTRACTION"
-    return "backbone.", backbone, ""
+    outer, backbone = "backbone.", model.get_submodule("backbone")
+    if isinstance(backbone, Headless):
+        outer, backbone = "backbone.module.", backbone.module
+    for inside, inner in ((outer, backbone), *((f"{outer}{name}.", getattr(backbone, name, None)) for name in INNER)):
+        if not isinstance(inner, nn.Module) or not hasattr(inner, "base_model_prefix"):
+            continue
+        if all(product.startswith(inside) for product in products):
+            return inside, inner, "CAUSAL_LM" if task == "causal_lm" else "FEATURE_EXTRACTION"
+    return outer, backbone, ""
 
 
 def _outer(network: nn.Module, task: str) -> str:
@@ -134,7 +154,7 @@ def _outer(network: nn.Module, task: str) -> str:
 def _as_peft(layer: nn.Module, product: Factors) -> tuple[RawTensor, RawTensor]:
     """``lora_A`` and ``lora_B`` of a layer."""
     first, second = product.right, product.left
-    if type(layer).__name__ == "Conv1D":  # transformers' own keeps its weight the other way round
+    if is_conv1d(layer):
         first, second = product.left.T, product.right.T
     shapes: list[tuple[int, ...]] = [first.shape, second.shape]
     if isinstance(layer, nn.Conv2d):
@@ -147,22 +167,15 @@ def _as_peft(layer: nn.Module, product: Factors) -> tuple[RawTensor, RawTensor]:
 
 
 def _config(network: nn.Module, task: str, layers: Mapping[str, Factors]) -> dict[str, Any]:
-    """What PEFT has to know. All of a product counts: alpha is its rank."""
+    """What PEFT has to know."""
     outer = _outer(network, task)
-    ranks = {f"^{re.escape(outer + path)}": len(product.right) for path, product in layers.items()}
-    largest = max(ranks.values())
-    kinds = {type(network.get_submodule(path)).__name__ for path in layers}
     return {
         "peft_type": "LORA",
         "task_type": task or None,
         "base_model_name_or_path": getattr(getattr(network, "config", None), "_name_or_path", None) or None,
-        "r": largest,
-        "lora_alpha": largest,
+        **lora_settings({outer + path: len(product.right) for path, product in layers.items()}),
         "lora_dropout": 0.0,
         "bias": "none",
-        "fan_in_fan_out": kinds == {"Conv1D"},
-        "target_modules": "|".join(re.escape(outer + path) for path in layers),
-        "rank_pattern": ranks,
-        "alpha_pattern": ranks,
+        "fan_in_fan_out": all(is_conv1d(network.get_submodule(path)) for path in layers),
         "inference_mode": True,
     }

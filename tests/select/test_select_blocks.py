@@ -44,6 +44,14 @@ def test_the_gradient_counts_beside_the_weights():
     assert places(blocks(model, 0.6, "gradient", Draw(scores))) == [1, 2]
 
 
+def test_a_gradient_that_is_no_number_says_nothing():
+    model = stack(2)
+    scores = {
+        name: torch.full_like(p, torch.nan if "backbone.0" in name else 1.0) for name, p in model.named_parameters()
+    }
+    assert places(blocks(model, 0.5, "gradient", Draw(scores))) == [1]
+
+
 def test_turns_go_on_without_end():
     turns = parse_selection("blocks:0.5:10").turns(stack(4), Draw(turn=1))
     assert [places(next(turns)) for _ in range(3)] == [[2, 3], [0, 1], [2, 3]]

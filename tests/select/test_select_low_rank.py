@@ -38,6 +38,11 @@ def test_what_is_tied_frozen_or_read_past_the_layer_stays():
     assert low_rank_layers(nn.TransformerEncoderLayer(4, 2, 8)) == ["linear1", "linear2"]
 
 
+def test_a_layer_of_somebody_elses_that_is_called_linear_stays():
+    other = type("Linear", (Own,), {})
+    assert low_rank_layers(nn.Sequential(other(), nn.Linear(4, 4))) == ["1"]
+
+
 @pytest.mark.parametrize(
     ("backbone", "words"),
     [

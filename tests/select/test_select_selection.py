@@ -61,6 +61,8 @@ def test_the_method_of_the_head_can_be_chosen_by_the_caller():
         ("", "there is no selection ''; use one of"),
         ("ladder@ridge", "the ladder chooses the method itself; write ladder"),
         ("ladder:suffix:1@sgd", "the ladder chooses the method itself; write ladder:suffix:1"),
+        ("ladder:", "there is no selection ''"),
+        ("full:", "full takes no argument; write full"),
         ("ladder:1", "there is no selection '1'"),
         ("ladder:suffix:1/head", "'head' is no rung of a ladder; write ladder:suffix:1/low_rank:8"),
         ("ladder:grown", "'grown' is no rung of a ladder"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dripstone.core.bits import from_raw
 from dripstone.core.errors import UsageError
 from dripstone.core.fork import named_tensors
 from dripstone.models import mlp
+from dripstone.train.low_rank import adapted
 from dripstone.update import candidate
 from learner_samples import blobs as separate
 from learner_samples import make
@@ -28,6 +30,11 @@ def blobs(count, seed, labels="ab"):
 
 def network():
     return mlp(inputs=2, hidden=[32, 32], random_features=64)
+
+
+def bare():
+    """Nothing but an output layer."""
+    return mlp(inputs=2, random_features=64)
 
 
 def tensors(learner, version):
@@ -178,13 +185,22 @@ def test_every_selection_can_be_a_rung(tmp_path, selection):
 @pytest.mark.parametrize(
     ("model", "settings", "words"),
     [
-        (lambda: mlp(inputs=2, random_features=64), {"select.selection": "blocks:0.5"}, "the model has no blocks"),
-        (lambda: mlp(inputs=2, random_features=64), {"select.selection": "low_rank:8"}, "PEFT knows no layer"),
+        (bare, {"select.selection": "blocks:0.5"}, "the model has no blocks"),
+        (bare, {"select.selection": "low_rank:8"}, "PEFT knows no layer"),
         (network, {"select.selection": "rows:0"}, "the share '0' is not above 0 and at most 1"),
         (network, {"select.selection": "entries:1.5"}, "the share '1.5' is not above 0"),
         (network, {"select.selection": "ladder:suffix:3"}, "suffix:3 asks for 3 blocks, the model has 2"),
         (network, {"select.selection": "low_rank:2", "train.retain.l2": 1.0}, "adds a product, which begins as 0"),
         (network, {"select.selection": "rows:0.1:random:5", "train.retain.l2": 1.0}, "takes turns"),
+        (
+            network,
+            {"select.selection": "ladder:low_rank:2", "train.retain.l2": 1.0},
+            "adds a product, which begins as 0",
+        ),
+        (network, {"select.selection": "low_rank:2", "train.step.carry": True}, "train.step.carry goes on with"),
+        (network, {"select.selection": "blocks:0.5:9", "train.step.carry": True}, "train.step.carry goes on with"),
+        (bare, {"select.selection": "ladder:entries:0.1"}, "nothing of the backbone may move; use ladder, or head"),
+        (bare, {"select.selection": "ladder:rows:0.1"}, "nothing of the backbone may move"),
         (network, {"select.selection": "entries:0.1@adamm"}, "there is no optimizer 'adamm'"),
     ],
 )
@@ -214,6 +230,40 @@ def test_held_parameters_stay_near_where_they_started_in_part(tmp_path):
         old, new = tensors(learner, update.parent), tensors(learner, update.version)
         far.append(max(float((old[name].double() - new[name].double()).abs().max()) for name in old))
     assert far[1] < far[0] / 3
+
+
+@pytest.mark.parametrize("selection", ["rows:0.05", "rows:0.5:random:3", "entries:0.05:gradient"])
+def test_a_head_without_labels_on_nothing_else(tmp_path, selection):
+    learner = make(tmp_path, {**OFF, "select.selection": selection}, model=bare())
+    assert learner.update(separate(60, 0)).promoted
+    assert learner.update(separate(60, 1)).promoted
+
+
+def test_without_a_gradient_to_go_by_a_share_is_drawn(tmp_path):
+    model = mlp(inputs=2, hidden=[32] * 4, random_features=64)
+    moved = set()
+    for seed in range(5):
+        learner = make(tmp_path / str(seed), {**OFF, "train.seed": seed}, model=model)
+        update = learner.update(blobs(60, 0), select="blocks:0.25:gradient")
+        old, new = tensors(learner, update.parent), tensors(learner, update.version)
+        moved.add(tuple(name for name in old if "backbone" in name and not torch.equal(old[name], new[name])))
+    assert len(moved) > 1
+
+
+def test_what_is_asked_with_a_product_beside_a_layer_is_what_comes_of_it():
+    """In eval mode, where patience looks, torch's own encoder layers read weights past the layers that hold them."""
+    model, inputs = nn.Module(), torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(0))
+    model.backbone = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model.eval()
+    with torch.no_grad(), adapted(model, ["backbone.linear1.weight"], 2, seed=0) as products:
+        plain = model.backbone(inputs)
+        for factor in map(model.get_parameter, products.names):
+            factor.copy_(torch.linspace(-1, 1, factor.numel()).view_as(factor) ** 3)
+        beside = model.backbone(inputs)
+    assert not torch.allclose(beside, plain, atol=1e-3)
+    with torch.no_grad():
+        assert torch.allclose(model.backbone(inputs), beside, atol=1e-5)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_what_lies_below_the_chosen_blocks_is_computed_once(tmp_path, monkeypatch):

@@ -42,9 +42,15 @@ def test_the_report_for_programs(adapted, dripstone):
 
 def test_what_cannot_be_exported_is_said(adapted, dripstone):
     assert dripstone("-C", "p", "export", "live", "adapter").code == 0
+    assert dripstone("-C", "p", "export", "live", "adapter").code == 0  # what is there is the same
+    (adapted / "adapter" / "adapter_config.json").write_text("{}")
     again = dripstone("-C", "p", "export", "live", "adapter")
     assert again.code == 2
     assert "is there already; name another folder" in again.err
+    (adapted / "file").write_text("mine")
+    for folder in ("file", "file/folder", "/proc/folder"):
+        found = dripstone("-C", "p", "export", "live", folder)
+        assert (found.code, "cannot be written to" in found.err) == (2, True)
     assert dripstone("-C", "p", "update", "0.csv", "--select", "full", "--gate", "off").code == 0
     log = dripstone("-C", "p", "log", "--format", "json").json()
     other = dripstone("-C", "p", "export", log[-1]["version"], "other")

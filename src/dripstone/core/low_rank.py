@@ -1,7 +1,8 @@
 """Adding a product of two narrow matrices to a tensor, to the same bits everywhere.
 
 A matrix product is not that: its sums depend on the library and on the processor. Here every entry is computed in
-float64, one product of two float32 numbers added after another, and rounded once at the end.
+float64, one product of two float32 numbers added after another, and rounded at the end: to float32 first, where the
+tensor is of bfloat16.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``blocks:p``: a share of the backbone's blocks, wherever they are, and the head.
 
-Three ways to choose them. ``cyclic`` takes the next ones from turn to turn, the first ones first, so that the whole
+Three ways to choose them. ``cyclic`` takes the next ones from turn to turn, which are log entries, so that the whole
 network learns while an optimiser holds the state of a few blocks (block coordinate descent: BAdam, arXiv 2404.02827).
 ``random`` draws them (LISA, arXiv 2403.17919). ``gradient`` takes those whose gradient is largest beside their
 weights: there a shift has to be answered (relative gradient norm: surgical fine-tuning, arXiv 2210.11466, section 4).
@@ -36,7 +36,7 @@ def blocks(model: nn.Module, share: float, by: str, draw: Draw) -> Chosen:
     if by == "random":
         places = draw.generator.choice(len(owned), many, replace=False).tolist()
     elif by == "gradient":
-        norms = torch.tensor([_relative_norm(names, named, draw) for names in owned])
+        norms = torch.tensor([_relative_norm(names, named, draw) for names in owned]).nan_to_num(nan=0.0)
         places = norms.argsort(descending=True, stable=True)[:many].tolist()
     else:
         places = [(draw.turn * many + step) % len(owned) for step in range(many)]

@@ -18,6 +18,8 @@ from dripstone.select.share import Draw, as_chosen_part, budget, new_rows, train
 def entries(model: nn.Module, share: float, by: str, draw: Draw) -> Chosen:
     """The chosen entries, as parts of their parameters."""
     named = trainable(model)
+    if not named:
+        return Chosen([])
     new = new_rows(model, named, draw.known)
     fresh = {name: _entries_of_rows(named[name], first) for name, first in new.items()}
     old = {name: one.numel() - len(fresh.get(name, ())) for name, one in named.items()}

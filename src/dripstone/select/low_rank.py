@@ -12,8 +12,8 @@ from torch import nn
 from dripstone.core.errors import UsageError
 from dripstone.select.head import head_parameters
 
-_KINDS = ("Linear", "Conv1D", "Conv2d")
-"""Layers that PEFT knows and that hold one matrix; ``Conv1D`` is transformers' own."""
+_KINDS = (nn.Linear, nn.Conv2d)
+"""Layers that PEFT knows and that hold one matrix, besides one of transformers' own."""
 
 
 def low_rank(model: nn.Module, argument: int | None = None) -> list[str]:
@@ -49,12 +49,18 @@ def low_rank_layers(backbone: nn.Module) -> list[str]:
         path
         for path, layer in backbone.named_modules()
         if path  # PEFT puts another layer in its place, which nobody can do to the backbone itself
-        and type(layer).__name__ in _KINDS
+        and (type(layer) in _KINDS or is_conv1d(layer))
         and path not in past
         and layer.weight.requires_grad
         and owners[id(layer.weight)] == 1
         and getattr(layer, "groups", 1) == 1
     ]
+
+
+def is_conv1d(layer: nn.Module) -> bool:
+    """Whether it is transformers' own linear layer, which keeps its weight the other way round."""
+    kind = type(layer)
+    return kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.")
 
 
 def _kinds(model: nn.Module) -> list[str]:

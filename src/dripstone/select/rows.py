@@ -18,20 +18,22 @@ from dripstone.select.share import Draw, as_chosen_part, budget, new_rows, train
 def rows(model: nn.Module, share: float, by: str, draw: Draw) -> Chosen:
     """The chosen rows, as parts of their parameters."""
     named = trainable(model)
+    if not named:  # a head without labels yet, on a backbone without parameters
+        return Chosen([])
     owners = np.repeat(np.arange(len(named)), [_rows_of(one) for one in named.values()])
     places = np.concatenate([np.arange(_rows_of(one)) for one in named.values()])
-    sizes = np.array([one.numel() // _rows_of(one) if one.numel() else 0 for one in named.values()])[owners]
+    sizes = np.array([one.numel() // _rows_of(one) for one in named.values()])[owners]
     worth = draw.generator.random(len(owners)) if by == "random" else _mean_squares(named, draw)
     is_new = np.zeros(len(owners), dtype=bool)
     for name, first in new_rows(model, named, draw.known).items():
         is_new |= (owners == list(named).index(name)) & (places >= first)
     taken = is_new | _affordable(np.where(is_new, -1.0, worth), sizes, budget(named, share) - int(sizes[is_new].sum()))
     if not taken.any():  # every row is larger than the share
-        taken[np.argmax(np.where(sizes > 0, worth, -1.0))] = True
+        taken[np.argmax(worth)] = True
     names, parts = [], dict[str, Part]()
     for number, (name, parameter) in enumerate(named.items()):
         index = torch.from_numpy(places[taken & (owners == number)])
-        if len(index) and parameter.numel():
+        if len(index):
             names.append(name)
             part = as_chosen_part(parameter, index, 0 if parameter.dim() else None)
             parts |= {name: part} if part is not None else {}
@@ -57,7 +59,7 @@ def _affordable(worth: np.ndarray, sizes: np.ndarray, room: int) -> np.ndarray:
     for row in np.argsort(-worth, kind="stable"):
         if room <= 0 or worth[row] < 0:
             break
-        if 0 < sizes[row] <= room:
+        if sizes[row] <= room:
             taken[row] = True
             room -= int(sizes[row])
     return taken

@@ -18,7 +18,7 @@ from dripstone.select.grown import grown, new_parts
 from dripstone.select.head import head
 from dripstone.select.low_rank import low_rank
 from dripstone.select.rows import rows
-from dripstone.select.share import Draw
+from dripstone.select.share import Draw, trainable
 from dripstone.select.suffix import suffix
 from dripstone.select.vectors import vectors
 
@@ -96,6 +96,8 @@ class Selection:
         """Names, within the whole model, of what may move in some turn, for those that do not go by scores."""
         if self.every is None:
             return self.choose(model).names
+        if self.name in ("rows", "entries"):
+            return list(trainable(model))
         return replace(self, argument=1.0, every=None).choose(model).names
 
 
@@ -116,13 +118,13 @@ def parse_selection(text: str, head_method: str = RIDGE, loop_method: str = "ada
         If the selector or its argument is not known, or the closed form is asked for more than the head.
     """
     selector, at, method = text.strip().partition("@")
-    name, _, argument = selector.partition(":")
+    name, colon, argument = selector.partition(":")
     if name not in {*SELECTORS, *SHARES, LADDER}:
         raise _mistake(f"there is no selection {name!r}", _suggest(name, [LADDER, *SELECTORS, *SHARES]))
     if name == LADDER:
         if at:
             raise _mistake("the ladder chooses the method itself", f"write {selector}")
-        return Selection(name, None, "", rungs=_rungs(argument))
+        return Selection(name, None, "", rungs=_rungs(argument) if colon else ())
     method = method if at else (head_method if name == "head" else loop_method)
     if method != RIDGE and (not method or difflib.get_close_matches(method.lower(), [RIDGE])):
         raise _mistake(f"there is no method {method!r}", "did you mean 'ridge'?" if method else "write head@ridge")
@@ -135,8 +137,9 @@ def parse_selection(text: str, head_method: str = RIDGE, loop_method: str = "ada
 
 
 def _rungs(argument: str) -> tuple[str, ...]:
-    rungs = [parse_selection(word) for word in argument.split("/")] if argument else []
-    for word, rung in zip(argument.split("/"), rungs, strict=False):
+    words = argument.split("/")
+    rungs = [parse_selection(word) for word in words]
+    for word, rung in zip(words, rungs, strict=True):
         if rung.name in ("head", LADDER, "grown") or "@" in word or rung.every is not None:
             remedy = "write ladder:suffix:1/low_rank:8, the cheapest first; the head comes before them by itself"
             raise _mistake(f"{word!r} is no rung of a ladder", remedy)
@@ -149,7 +152,7 @@ def _count(name: str, argument: str, text: str) -> int | None:
         if _COUNT.fullmatch(argument):
             return int(argument)
         raise _mistake(f"{text!r} does not say how many {what}", f"write {example}")
-    if argument:
+    if ":" in text.partition("@")[0]:
         raise _mistake(f"{name} takes no argument", f"write {name}")
     return None
 

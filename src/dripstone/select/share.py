@@ -28,8 +28,8 @@ class Draw:
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that may move at all, a tied one once."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    """Parameters that may move at all, a tied one once, those without a number left out."""
+    return {name: one for name, one in model.named_parameters() if one.requires_grad and one.numel()}
 
 
 def budget(named: Mapping[str, nn.Parameter], share: float) -> int:

@@ -38,7 +38,7 @@ class Encoded(NamedTuple):
 
 
 def encode(raw: RawTensor, base: RawTensor | None, base_depth: int, factors: Factors | None = None) -> Encoded:
-    """Choose the smallest encoding of a tensor.
+    """Choose a small encoding of a tensor.
 
     Parameters
     ----------

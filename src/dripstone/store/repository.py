@@ -240,6 +240,7 @@ class Repository:
 
     def read_factors(self, version: str) -> dict[str, Factors]:
         """The products of low rank that a version added to tensors of its parent, by tensor; none for most versions."""
+        collecting.refuse_collected(self, version)
         return self._versions.read_factors(version)
 
     def read_asset(self, name: str) -> bytes:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,22 +77,43 @@ def adapted(model: nn.Module, weights: Sequence[str], rank: int, seed: int) -> I
     backbone = model.get_submodule("backbone")
     flags = [(parameter, parameter.requires_grad) for parameter in backbone.parameters()]
     layers = {name: name.removeprefix("backbone.").removesuffix(".weight") for name in weights}
-    chosen = "|".join(re.escape(path) for path in layers.values())
-    ranks = {f"^{re.escape(path)}": min(rank, *_matrix(model, name)) for name, path in layers.items()}
-    # The share of the product that counts is alpha over the rank; it is all of it.
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=chosen, rank_pattern=ranks, alpha_pattern=ranks)
+    settings = lora_settings({path: min(rank, *_matrix(model, name)) for name, path in layers.items()})
     with seeded(seed), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "fan_in_fan_out")  # PEFT finds out which way each layer keeps its weight
-        tuner = LoraModel(backbone, config, ADAPTER)
+        tuner = LoraModel(backbone, LoraConfig(**settings), ADAPTER)
+    # In eval mode torch's own transformer layers read weights past the layers that hold them, products or not.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     products = Adapted([f"backbone.{path}.lora_{one}.{ADAPTER}.weight" for path in layers.values() for one in "AB"])
     try:
         yield products
         products.factors = {name: _factors(backbone.get_submodule(path)) for name, path in layers.items()}
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         tuner.unload()
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
     _add(model, products.factors)
+
+
+def lora_settings(ranks: Mapping[str, int]) -> dict[str, Any]:
+    """PEFT's settings for products of these ranks beside the layers on some paths.
+
+    The share of a product that counts is alpha over its rank; it is all of it.
+
+    Examples
+    --------
+    >>> lora_settings({"0.0": 8, "1.0": 4})["rank_pattern"]
+    {'^0\\\\.0': 8, '^1\\\\.0': 4}
+    """
+    patterns = {f"^{re.escape(path)}": rank for path, rank in ranks.items()}
+    return {
+        "r": max(ranks.values()),
+        "lora_alpha": max(ranks.values()),
+        "target_modules": "|".join(re.escape(path) for path in ranks),
+        "rank_pattern": patterns,
+        "alpha_pattern": patterns,
+    }
 
 
 def _matrix(model: nn.Module, name: str) -> tuple[int, int]:

@@ -31,7 +31,8 @@ class Moving:
 
     def take_gradient(self, parameter: nn.Parameter) -> None:
         """Hand the part's gradient to the leaf, and drop the whole one."""
-        gradient = self.of(parameter.grad)  # type: ignore[arg-type]
+        whole: torch.Tensor = parameter.grad  # type: ignore[assignment]
+        gradient = self.of(whole.to_dense() if whole.is_sparse else whole)
         self.leaf.grad = gradient if self.leaf.grad is None else self.leaf.grad.add_(gradient)
         parameter.grad = None
 

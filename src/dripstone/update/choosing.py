@@ -1,8 +1,12 @@
-"""What of a model an update moves: chosen by the selection, once it is known what there is to learn."""
+"""What of a model an update moves: chosen by the selection, once it is known what there is to learn.
+
+The first update of a project has no gradient to choose by: its head is 0. It draws.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -37,8 +41,11 @@ def choose(lesson: Lesson, selection: Selection) -> Choice:
         chosen = selection.choose(lesson.encoding.starter)
         return Choice(chosen, chosen)
     model: nn.Module = lesson.fork([])  # type: ignore[assignment]
+    scores = _scores(lesson, model, selection)
+    if selection.scores and not _say_something(scores):
+        selection = replace(selection, by="random")
     draw = Draw(
-        scores=_scores(lesson, model, selection),
+        scores=scores,
         generator=np.random.default_rng([lesson.config.train.seed, lesson.turn]),
         turn=lesson.turn,
         known=len(lesson.champion.task.labels),
@@ -49,6 +56,11 @@ def choose(lesson: Lesson, selection: Selection) -> Choice:
     turns = selection.turns(model, draw)
     first = next(turns)
     return Choice(Chosen(selection.parameters(model)), first, Rotation(selection.every, chain([first], turns)))
+
+
+def _say_something(scores: Mapping[str, torch.Tensor]) -> bool:
+    """Whether they tell parts of the backbone apart; an output layer that knows nothing yet passes no gradient on."""
+    return any(bool(one.any()) for name, one in scores.items() if name not in HEAD)
 
 
 def _scores(lesson: Lesson, model: nn.Module, selection: Selection) -> dict[str, torch.Tensor]:

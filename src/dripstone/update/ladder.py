@@ -24,7 +24,7 @@ from dripstone.core.low_rank import Factors
 from dripstone.core.parts import HEAD, Chosen
 from dripstone.core.protocols import Model
 from dripstone.core.records import Look, Rung
-from dripstone.select.ladder import rungs
+from dripstone.select.ladder import choose_rung, rungs
 from dripstone.select.selection import LADDER, RIDGE, Selection, parse_selection
 from dripstone.select.share import Draw
 from dripstone.train.activation_cache import ActivationCache
@@ -266,11 +266,8 @@ def _tune(lesson: Lesson, selection: Selection) -> Generator[Event, None, tuple[
     rows = Rows(inputs=[row.inputs for row in lesson.rows], targets=lesson.targets, weights=lesson.weights)
     model = with_prototypes(starter, rows, lesson.features, len(lesson.task.labels))
     scores = {} if selection.scores is None else importance(model, rows, selection.scores)
-    model.get_submodule("head").requires_grad_(False)  # it moves anyhow, and is no part of what is chosen
-    chosen = selection.choose(
-        model, Draw(scores, np.random.default_rng([lesson.config.train.seed, lesson.turn]), lesson.turn)
-    )
-    model.get_submodule("head").requires_grad_(True)
+    draw = Draw(scores, np.random.default_rng([lesson.config.train.seed, lesson.turn]), lesson.turn)
+    chosen = choose_rung(selection, model, draw)
     cache = lesson.encoding.cache if selection.name == "suffix" else None
     rank = int(selection.argument or 0) if selection.name == "low_rank" else None
     tuned, factors = yield from tune(model, chosen, rows, lesson.config.train, cache, rank=rank)

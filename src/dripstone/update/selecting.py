@@ -11,6 +11,7 @@ from dripstone.core.config import Config
 from dripstone.core.errors import UsageError
 from dripstone.core.protocols import Model, Task
 from dripstone.curate.policy import Policy, parse_policy
+from dripstone.select.ladder import choose_rung
 from dripstone.select.selection import LADDER, RIDGE, SHARES, Selection, parse_selection
 from dripstone.train.optimizers import check_optimizer
 from dripstone.update.champion import Champion
@@ -55,13 +56,7 @@ def choose_selection(config: Config, champion: Champion) -> Selection:
             remedy="set curate.policy to screen+replay:2000, or use train.retain.distill or l2",
             kind="usage.retain",
         )
-    if (retain.ewc or retain.l2) and (selection.every is not None or selection.name == "low_rank"):
-        why = "takes turns" if selection.every is not None else "adds a product, which begins as 0"
-        raise UsageError(
-            f"train.retain.ewc and train.retain.l2 hold parameters where they started, and {selection} {why}",
-            remedy="use train.retain.distill or derpp, or replay alone",
-            kind="usage.retain",
-        )
+    _check_fresh(config, selection)
     _check_model(selection, champion)
     return selection
 
@@ -77,13 +72,43 @@ def _check_rungs(selection: Selection, champion: Champion) -> None:
     )
 
 
+def _check_fresh(config: Config, selection: Selection) -> None:
+    """Refuse what goes by where parameters, or their optimiser's state, were before, where they begin in the update."""
+    if selection.every is not None:
+        why = "takes turns"
+    elif any(rung.name == "low_rank" for rung in _climbed(selection)):
+        why = "adds a product, which begins as 0"
+    else:
+        return
+    if config.train.retain.ewc or config.train.retain.l2:
+        raise UsageError(
+            f"train.retain.ewc and train.retain.l2 hold parameters where they started, and {selection} {why}",
+            remedy="use train.retain.distill or derpp, or replay alone",
+            kind="usage.retain",
+        )
+    if config.train.step.carry and selection.name != LADDER:
+        raise UsageError(
+            f"train.step.carry goes on with the optimiser's state of the update before, and {selection} {why}",
+            remedy="set train.step.carry to false",
+            kind="usage.carry",
+        )
+
+
+def _climbed(selection: Selection) -> list[Selection]:
+    """The rungs of the user's own, or the selection itself."""
+    return [parse_selection(rung) for rung in selection.rungs] if selection.name == LADDER else [selection]
+
+
 def _check_model(selection: Selection, champion: Champion) -> None:
     """Refuse what the model does not have: so many blocks, or layers for a product of low rank."""
     module: nn.Module = champion.model  # type: ignore[assignment]
-    for rung in map(parse_selection, selection.rungs) if selection.name == LADDER else (selection,):
+    for rung in _climbed(selection):
         # Whether there is something to choose from does not depend on how it is chosen.
         rung = replace(rung, by="random") if rung.name in SHARES else rung
-        rung.choose(module)
+        if selection.name == LADDER:
+            choose_rung(rung, module)
+        else:
+            rung.choose(module)
 
 
 def _ladder_of_texts(champion: Champion, optimizer: str) -> Selection:

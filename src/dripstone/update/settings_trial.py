@@ -112,6 +112,7 @@ def try_settings(ground: Ground, config: Config) -> Generator[Event, None, Outco
         statistics=ground.statistics if solved else None,
         config=config,
         carried=start.state.optimizer,
+        turn=start.number,
     )
     candidate = yield from train(attempt, lesson)
     losses, weights = _losses(ground, candidate, config.task.metric)

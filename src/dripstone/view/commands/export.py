@@ -12,7 +12,7 @@ from dripstone.view.output import Output, short
 
 
 @click.command("export")
-@click.argument("version", metavar="V", default="live")
+@click.argument("version", metavar="V")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--as", "kind", type=click.Choice(["peft"]), default="peft", show_default=True, help="In which form.")
 @format_option
