@@ -8,7 +8,7 @@ from store_samples import page
 from dripstone.core.errors import StoreError
 from dripstone.core.records import LogEntry, Spec
 from dripstone.core.tensors import RawTensor
-from dripstone.store.collecting import collected, collected_by, finish, superfluous
+from dripstone.store.collecting import finish, superfluous
 from dripstone.store.deeds import Deed
 from dripstone.store.ledger import Book, Page
 from dripstone.store.repository import Repository
@@ -71,7 +71,7 @@ def files(repository):
 def test_objects_of_collected_versions_go_and_those_of_others_stay(repository):
     root, second, third, fourth = line(repository)
     number = unlearn(repository, [second, third])
-    assert collected(repository) == {second: number, third: number}
+    assert repository.deeds.versions() == {second: number, third: number}
     freed = finish(repository)
     assert freed.files > 3
     assert freed.size > 256
@@ -117,17 +117,19 @@ def test_assets_of_kept_versions_stay(repository):
     assert names[0] not in repository.objects.all()
 
 
-def test_a_version_that_was_trained_again_is_whole(repository):
-    _, second, third, _ = line(repository)
+def test_what_is_trained_again_to_the_same_bits_is_another_version(repository):
+    root, second, third, _ = line(repository)
     unlearn(repository, [second, third])
     finish(repository)
-    assert collected_by(repository, third) is not None
-    root = line(repository)[0]
-    assert version(repository, 2, root) == second
-    add(repository, second, candidate=second)
-    assert collected_by(repository, second) is None
-    assert collected_by(repository, third) is not None
-    assert repository.read_tensors(second)["w"] == raw(2)
+    again = version(repository, 2, root)
+    assert again not in repository.deeds.versions()
+    assert version(repository, 2, root) == again
+    add(repository, again, candidate=again)
+    assert repository.read_tensors(again)["w"] == raw(2)
+    with pytest.raises(StoreError, match="was collected"):
+        repository.read_tensors(second)
+    unlearn(repository, [again])
+    assert version(repository, 2, root) not in repository.deeds.versions()
 
 
 def test_what_no_log_entry_names_goes_as_a_whole(repository):

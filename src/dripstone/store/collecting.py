@@ -27,30 +27,6 @@ class Freed(NamedTuple):
     size: int = 0
 
 
-def collected(repository: Repository) -> dict[str, int]:
-    """Versions that can be used no more, each with the log entry that collected it.
-
-    One that was trained again since then, to the very same bits, is not among them.
-    """
-    by = {version: deed.number for deed in repository.deeds.committed().values() for version in deed.versions}
-    if not by:
-        return {}
-    for entry in repository.log.entries():
-        if entry.number <= min(by.values(), default=entry.number):
-            break
-        for version in (entry.version, entry.candidate):
-            if version is not None and by.get(version, entry.number) < entry.number:
-                del by[version]
-    return by
-
-
-def collected_by(repository: Repository, version: str) -> int | None:
-    """The log entry that collected a version; None for one that is whole."""
-    if all(version not in deed.versions for deed in repository.deeds.committed().values()):
-        return None  # the log is not read for most
-    return collected(repository).get(version)
-
-
 def refuse_collected(repository: Repository, version: str) -> None:
     """Refuse a version that was collected.
 
@@ -59,7 +35,7 @@ def refuse_collected(repository: Repository, version: str) -> None:
     StoreError
         ``store.collected``, naming the log entry.
     """
-    if (number := collected_by(repository, version)) is not None:
+    if (number := repository.deeds.versions().get(version)) is not None:
         raise StoreError(
             f"version {version[:12]} had learned rows that were unlearned, and was collected by log entry {number}",
             remedy="use a version that 'dripstone log' shows from that entry on, or one from before the rows came",
@@ -93,7 +69,7 @@ def would_free(
     """Bytes that `finish` would delete, were these pages redacted, states superseded and versions collected."""
     folder = repository.path / "training"
     manifests = {version: repository.manifest(version) for version in repository.versions()}
-    needed = needed_objects(manifests, {*versions, *unnamed(repository, manifests), *collected(repository)})
+    needed = needed_objects(manifests, {*versions, *unnamed(repository, manifests), *repository.deeds.versions()})
     gone = [folder / "ledger" / repository.deeds.current(page) for page in pages]
     gone += [folder / "state" / state for state in states]
     gone += [folder / "books" / book for book in list_names(folder / "books")]
@@ -143,7 +119,7 @@ def _of_versions(repository: Repository, moment: float) -> Iterator[Path]:
         for version in unnamed(repository, manifests)
         if _written(repository.folder_of(version) / "manifest.json") <= moment
     }
-    needed = needed_objects(manifests, {*orphans, *collected(repository)})
+    needed = needed_objects(manifests, {*orphans, *repository.deeds.versions()})
     for name in repository.objects.all():
         if name not in needed and _written(repository.objects.path(name)) <= moment:
             yield repository.objects.path(name)

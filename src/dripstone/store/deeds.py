@@ -161,6 +161,10 @@ class Deeds:
         """Every page that ever stood in the place of another one."""
         return {new for deed in self.committed().values() for new in deed.pages.values()}
 
+    def versions(self) -> dict[str, int]:
+        """Versions that were collected, each with the log entry that did it."""
+        return {version: deed.number for deed in self.committed().values() for version in deed.versions}
+
     def superseded_states(self) -> set[str]:
         """Files of training states that are not to be read any more."""
         return {state for deed in self.committed().values() for state in deed.states}

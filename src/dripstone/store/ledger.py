@@ -131,13 +131,14 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``parent`` is the champion it started from, ``candidate`` the version it trained (None where it trained none). The
     number of the log entry is no part of it, so that an update that was killed before its commit and runs again writes
-    the same page, under the same name.
+    the same page, under the same name. ``again`` counts how often the very same rows had been unlearned before.
     """
 
     parent: str | None
     candidate: str | None
     rows: list[PageRow]
     carried: list[Carried] = []
+    again: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class PendingRow(msgspec.Struct, frozen=True):

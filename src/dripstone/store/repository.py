@@ -16,10 +16,10 @@ from dripstone.core.low_rank import Factors
 from dripstone.core.records import Certificate, LogEntry, Manifest, Spec, Update
 from dripstone.core.tensors import RawTensor
 from dripstone.store import certificates, collecting, verify
-from dripstone.store.checks import corrupt, is_hash, parse, to_json
+from dripstone.store.checks import corrupt, is_hash, parse, sha256, to_json
 from dripstone.store.deeds import Deeds
 from dripstone.store.files import is_there, list_names, make_folder, read_bounded, sweep, write_new
-from dripstone.store.format import merkle_root
+from dripstone.store.format import merkle_root, version_id
 from dripstone.store.ledger import Book, Page
 from dripstone.store.manifest import format_of
 from dripstone.store.objects import Objects
@@ -187,7 +187,7 @@ class Repository:
         Returns
         -------
         StoredVersion
-            The id, the same for the same content, and the bytes of payload, manifest and assets.
+            The id, the same for the same content that was not unlearned, and the bytes of payload, manifest and assets.
 
         Raises
         ------
@@ -211,6 +211,9 @@ class Repository:
             tensors=entries,
             format=format_of(entries),
         )
+        while version_id(manifest) in self.deeds.versions():
+            # Trained again to the same bits, of rows that have come back: another version, with a page of its own.
+            manifest = msgspec.structs.replace(manifest, data=sha256(manifest.data.encode()))
         version, manifest_bytes = self._versions.write_manifest(manifest)
         added = payload_bytes + manifest_bytes + sum(len(content) for content in assets.values())
         return StoredVersion(version, added)

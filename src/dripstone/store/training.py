@@ -6,6 +6,8 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import msgspec
+
 from dripstone.core.errors import StoreError
 from dripstone.store.checks import corrupt, is_hash, sha256
 from dripstone.store.deeds import STATE_NAME, Deeds
@@ -52,8 +54,12 @@ class Training:
         self._written: tuple[Path, TrainingState] | None = None
 
     def write_page(self, page: Page) -> str:
-        """Store a page and return its name."""
-        return self._write("ledger", encode_page(page))
+        """Store a page and return its name, which is none under which another page is read by now."""
+        data = encode_page(page)
+        while sha256(data) in self.deeds.pages():  # rows that were unlearned, and have come back just as they were
+            page = msgspec.structs.replace(page, again=1 if page.again is msgspec.UNSET else page.again + 1)
+            data = encode_page(page)
+        return self._write("ledger", data)
 
     def read_page(self, name: str) -> Page:
         """Read a page and verify it; of one that was redacted, what stands in its place."""

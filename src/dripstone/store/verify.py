@@ -9,7 +9,6 @@ import msgspec
 
 from dripstone.core.records import LogEntry, Manifest
 from dripstone.store.checks import attempt, corrupt
-from dripstone.store.collecting import collected
 from dripstone.store.format import MAX_PAYLOAD_BYTES
 from dripstone.store.vouching import certificate_problems
 
@@ -47,7 +46,7 @@ def _all_problems(repository: Repository) -> Iterator[str]:
     for name in repository.objects.all():
         yield from attempt(repository.objects.get, name, MAX_PAYLOAD_BYTES)[1]
     seen: set[bytes] = set()
-    gone, problems = attempt(collected, repository)
+    gone, problems = attempt(repository.deeds.versions)
     yield from problems
     for version in repository.versions():
         yield from _version_problems(repository, version, seen, whole=version not in (gone or {}))

@@ -16,7 +16,6 @@ from dripstone.core.protocols import Model
 from dripstone.core.records import Certificate, LogEntry
 from dripstone.curate.policy import parse_policy
 from dripstone.gate.judge import Judgement, judge
-from dripstone.store.collecting import collected
 from dripstone.store.ledger import PageRow
 from dripstone.store.redaction import was
 from dripstone.store.repository import Repository
@@ -82,7 +81,7 @@ def audit(repository: Repository, config: Config) -> Iterator[str]:
 def find_all(repository: Repository, config: Config) -> Iterator[Finding]:
     """The same, with the judgements that cannot be made again, since rows were unlearned that they rest on."""
     features = _Features()
-    gone = collected(repository)
+    gone = repository.deeds.versions()
     champion: Champion | None = None
     for entry in reversed(list(repository.log.entries())):
         if entry.event == "grow":

@@ -13,7 +13,6 @@ import numpy as np
 from dripstone.core.errors import RaceLostError, StoreError, UsageError
 from dripstone.core.records import Certificate, EntryEvent, LogEntry, count, now
 from dripstone.store.certificates import NO_FILE
-from dripstone.store.collecting import collected_by
 from dripstone.store.ledger import Book, PendingRow
 from dripstone.store.repository import Repository
 from dripstone.update.bookkeeping import quarantine_groups, without_places
@@ -150,7 +149,7 @@ def _live_before(repository: Repository, head: LogEntry) -> str:
 
 
 def _require_whole(repository: Repository, version: str) -> None:
-    if (number := collected_by(repository, version)) is not None:
+    if (number := repository.deeds.versions().get(version)) is not None:
         raise UsageError(
             f"version {version[:12]} had learned rows that log entry {number} unlearned, and was collected then",
             remedy="name a version from before those rows, or from that entry on; see 'dripstone log'",

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
-from dripstone.store.collecting import collected
 from dripstone.store.ledger import Page
 from dripstone.store.redaction import redact
 from dripstone.store.repository import Repository
@@ -93,4 +92,4 @@ def descendants(repository: Repository, versions: Set[str]) -> set[str]:
         new = [child for child in children.get(waiting.pop(), []) if child not in found]
         found.update(new)
         waiting += new
-    return found - collected(repository).keys()
+    return found - repository.deeds.versions().keys()

@@ -27,7 +27,7 @@ from dripstone.core.records import (
     now,
 )
 from dripstone.core.unlearning import Unlearning
-from dripstone.store.collecting import collected, finish, would_free
+from dripstone.store.collecting import finish, would_free
 from dripstone.store.deeds import Deed, id_mark
 from dripstone.store.ledger import Book, Page
 from dripstone.store.repository import Repository
@@ -146,7 +146,7 @@ def _plan(
     if champion.version in gone:
         view = repository.with_pages(traces.pages)
         next_ = succession.succeed(repository, view, config, champion, gone)
-        used_up = gone | collected(repository).keys()
+        used_up = gone | repository.deeds.versions().keys()
         shaped = find_shaped(repository, champion.version, trained, used_up, features_only=not next_.inexact)
     report = Unlearning(
         ids=wanted,

@@ -149,8 +149,6 @@ def read_version(repository: Repository, version: str) -> dict[str, Any]:
     """The facts, as the JSON form has them."""
     import msgspec
 
-    from dripstone.store.collecting import collected_by
-
     manifest = repository.manifest(version)
     old = repository.manifest(manifest.parent).tensors if manifest.parent else {}
     changed = [
@@ -162,7 +160,7 @@ def read_version(repository: Repository, version: str) -> dict[str, Any]:
         "version": version,
         "parent": manifest.parent,
         "live": repository.log.head().version == version,
-        "collected": collected_by(repository, version),
+        "collected": repository.deeds.versions().get(version),
         "task": manifest.task,
         "labels": manifest.labels,
         "selection": manifest.selection,
