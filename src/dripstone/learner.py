@@ -30,6 +30,7 @@ from dripstone.tasks.kinds import KINDS
 from dripstone.train.features import in_batches
 from dripstone.tune.search import search
 from dripstone.tune.space import with_settings
+from dripstone.tune.study import forget_studies
 from dripstone.update import growing, moves, unlearning
 from dripstone.update.champion import Champion, load_champion
 from dripstone.update.flow import run_update
@@ -427,6 +428,7 @@ class Learner:
         report = unlearning.unlearn(self.repository, self.config, self.champion(), given, dry_run=dry_run)
         if not dry_run:
             self._champion = None  # what learned the rows is not kept in memory either
+            forget_studies(self.project)
         return report
 
     def diff(self, old: str, new: str) -> dict[str, Any]:

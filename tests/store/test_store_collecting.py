@@ -8,7 +8,7 @@ from store_samples import page
 from dripstone.core.errors import StoreError
 from dripstone.core.records import LogEntry, Spec
 from dripstone.core.tensors import RawTensor
-from dripstone.store.collecting import finish, superfluous
+from dripstone.store.collecting import STALE_SECONDS, finish, superfluous
 from dripstone.store.deeds import Deed
 from dripstone.store.ledger import Book, Page
 from dripstone.store.repository import Repository
@@ -167,6 +167,27 @@ def test_what_is_younger_than_the_entry_may_be_a_writers_that_is_at_work(reposit
     assert repository.read_book(book).tested == 77
     assert temp.exists()
     assert not old.exists()
+
+
+def test_in_a_copied_store_it_ends_an_hour_later(repository):
+    """All files of a copy are as young as its log entry, or younger."""
+    _, second, third, _ = line(repository)
+    unlearn(repository, [second, third])
+    entry, later = repository.log.folder / f"{repository.log.last():06d}", time.time() + 5
+    for path in repository.path.rglob("*"):
+        if path.is_file() and path != entry:
+            os.utime(path, (later, later))
+    gone = {one.object for one in repository.manifest(third).tensors.values()}
+    finish(repository)
+    assert gone <= set(repository.objects.all())
+    assert repository.deeds.unfinished()
+    for path in repository.path.rglob("*"):
+        if path.is_file():
+            os.utime(path, (later - STALE_SECONDS - 60,) * 2)
+    os.utime(entry, (later - 2 * STALE_SECONDS,) * 2)
+    finish(repository)
+    assert not gone & set(repository.objects.all())
+    assert not repository.deeds.unfinished()
 
 
 def test_pages_books_and_states_go(repository):

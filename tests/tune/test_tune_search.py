@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dripstone.core.config import load_config
-from dripstone.core.errors import DivergedError, RaceLostError, StoreError, UsageError
+from dripstone.core.errors import DivergedError, DripstoneError, RaceLostError, StoreError, UsageError
 from dripstone.core.events import Searched, Tried, TriedAgain
 from dripstone.core.examples import is_held_out
 from dripstone.core.tuned import Again, SettingsTrial
@@ -19,6 +19,7 @@ from dripstone.models.classifier import Classifier
 from dripstone.stream.source import read
 from dripstone.train.features import result_of
 from dripstone.tune import search as searching
+from dripstone.tune import settings_file
 from dripstone.tune import trials as making
 from dripstone.tune.finalists import BEYOND
 from dripstone.tune.search import _chosen, _key
@@ -272,7 +273,7 @@ def test_without_time_the_best_trials_are_not_made_again_and_nothing_is_written(
     assert tuned.best > 0
     assert all(trial.again is None for trial in tuned.trials)
     assert (tuned.chosen, tuned.written) == (0, {})
-    assert "there was no time to try it on other rows" in tuned.reason
+    assert "no other rows bore it out" in tuned.reason
     assert learner.tune(NEW, trials=7).written
 
 
@@ -512,3 +513,21 @@ def test_reading_is_shared_with_updates(tmp_path):
     learner = harsh(tmp_path)
     rows = list(read(NEW, learner.config.task))
     assert learner.tune(iter(rows), trials=1).rows == learner.tune(NEW, trials=1).rows
+
+
+def test_what_cannot_be_drawn_changes_nothing(tmp_path):
+    learner = harsh(tmp_path)
+    before = (learner.project / "dripstone.toml").read_text()
+    with pytest.raises(DripstoneError, match=r"/proc"):
+        learner.tune(NEW, trials=3, picture="/proc/a.png")
+    assert (learner.project / "dripstone.toml").read_text() == before
+    assert learner.tune(NEW, trials=3).trials
+
+
+def test_settings_that_may_not_be_written_are_not_searched_for(tmp_path, monkeypatch):
+    learner = harsh(tmp_path)
+    monkeypatch.setattr(settings_file.os, "access", lambda path, mode: not str(path).endswith(".toml"))
+    with pytest.raises(UsageError, match=r"dripstone.toml is read-only; make it writable, or use --dry-run"):
+        learner.tune(NEW, trials=3)
+    assert not (learner.project / "tuning").exists()
+    assert learner.tune(NEW, trials=1, dry_run=True).trials

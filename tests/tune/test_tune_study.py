@@ -1,5 +1,6 @@
 """A study goes on where it was stopped, and does not believe what it reads."""
 
+import errno
 import json
 import os
 import pickle
@@ -238,3 +239,22 @@ def test_without_the_extra_an_error_says_what_to_install(tmp_path, monkeypatch):
 def test_a_trial_is_read_as_it_was_kept():
     trial = SettingsTrial(3, {RATE: 0.1}, "complete", "head@ridge", 0.1, 0.9, 0.1, 0.0, 0.0, 1.0)
     assert studies._read(msgspec.to_builtins(trial), 3) == trial
+
+
+def test_what_the_system_says_of_the_lock_is_said(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(studies.fcntl, "flock", no_locks)
+    with pytest.raises(StoreError, match="No locks available"), opened(tmp_path / "a.log", 0):
+        pass
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with opened(tmp_path / "a.log", 0) as found:
+        monkeypatch.setattr(found._study, "set_user_attr", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            found.keep(0, 0, Losses(np.ones(1), np.ones(1)))

@@ -210,3 +210,26 @@ def test_bad_rows_are_screened_out(tmp_path):
     found = part(learner, [*bad, *blobs(60, 0)])
     assert len(found.batch.rejected) >= 1
     assert found.counts == part(learner, blobs(60, 0)).counts
+
+
+def test_no_part_is_empty_where_many_rows_are_alike(tmp_path):
+    learner = make(tmp_path, {"task.id": "id"})
+    rows = [{"id": str(number), **row} for number, row in enumerate(blobs(100, 0))]
+    rows += [{"id": f"same-{number}", **blobs(1, 5)[0]} for number in range(150)]
+    found = cut(learner, rows)
+    assert set(found.new) == set(range(found.count))
+    assert all(found.trying(number).batch.fresh() for number in range(found.count))
+
+
+def test_other_inputs_are_other_rows(tmp_path):
+    learner = make(tmp_path, {"task.id": "id"})
+    rows = [{"id": str(number), **row} for number, row in enumerate(blobs(60, 0))]
+    prints = {part(learner, rows).fingerprint()}
+    changed = 0
+    for place in range(0, 60, 6):
+        other = [dict(row) for row in rows]
+        other[place]["inputs"] = [value + 1e-3 for value in other[place]["inputs"]]
+        prints.add(part(learner, other).fingerprint())
+        changed += 1
+    held = len({row["id"] for row in rows[::6]} - {row.id for row in part(learner, rows).batch.examples()})
+    assert len(prints) >= 1 + changed - 2 * held

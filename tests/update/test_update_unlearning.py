@@ -579,3 +579,91 @@ def test_a_project_that_has_learned_nothing_yet(tmp_path):
     assert learner.update(named(blobs(60, seed=1), "day1")).promoted
     assert "wait-0." in {row.id for role in ("train", "held_out") for row in learned(learner, role)}
     check(learner)
+
+
+@pytest.mark.parametrize("kind", ["waiting", "refused"])
+def test_rows_that_come_back_can_be_learned_and_unlearned_again(tmp_path, kind):
+    """The same batch on the same champion would make the very page and candidate that are gone."""
+    learner = make(tmp_path, IDS)
+    learner.update(named(blobs(60, seed=0), "day0"), gate="off")
+    rows = named(blobs(1, seed=4) if kind == "waiting" else relabelled(blobs(60, seed=2)), "back")
+    gone = [row["id"] for row in rows]
+    traces = [row_id.encode() for row_id in gone]
+    for _ in range(2):
+        assert not learner.update(rows, gate="better" if kind == "waiting" else None).promoted
+        assert traces_of(learner.project, *traces)
+        page = learner.repository.read_page(learner.repository.log.head().page)
+        assert {row.id for row in page.rows} == set(gone)
+        check(learner)
+        assert learner.unlearn(gone).exact
+        assert traces_of(learner.project, *traces) == set()
+        check(learner)
+    assert learner.update(named(blobs(60, seed=7), "day9"), gate="off").promoted
+    check(learner)
+
+
+def test_a_version_that_is_trained_again_to_the_same_bits_is_another_one(tmp_path):
+    learner = make(tmp_path, IDS)
+    root = learner.repository.log.head().version
+    rows = named(blobs(60, seed=0), "day0")
+    first = learner.update(rows).version
+    row = of_day(learner, 0)[0]
+    learner.unlearn([row.id])
+    learner.revert(root)
+    again = learner.update(rows)
+    assert again.promoted
+    assert again.version != first
+    assert row.id in {one.id for one in learned(learner)}
+    check(learner)
+    assert learner.unlearn([row.id]).exact
+    assert row.id not in {one.id for one in learned(learner)}
+    check(learner)
+
+
+def test_the_penalty_is_the_one_that_the_head_was_solved_with(tmp_path):
+    """Not the one that is configured by now."""
+    learner = make(tmp_path, IDS)
+    rows = named(blobs(60, seed=0), "day0")
+    assert learner.update(rows, settings={"train.ridge": 50.0}).promoted
+    before = live_head(learner)
+    row = of_day(learner, 0)[0]
+    Learner.open(learner.project, {"train.ridge": 1000.0}).unlearn([row.id])
+    assert torch.allclose(live_head(Learner.open(learner.project)), before, atol=0.05 * float(before.abs().max()))
+    check(Learner.open(learner.project))
+
+
+@pytest.mark.parametrize("policy", ["weight", "noise:weigh"])
+def test_weights_that_stem_from_the_rows_are_said(tmp_path, policy):
+    learner = make(tmp_path, {**IDS, "curate.policy": f"screen+{policy}", "gate.mode": "off"})
+    rows = [*blobs(60, seed=0, labels="a"), *blobs(150, seed=1, labels="ab", spread=1.0)]
+    assert learner.update(named(rows, "day0")).promoted
+    report = learner.unlearn([of_day(learner, 0)[0].id])
+    assert (report.exact, report.solved, report.weighed) == (False, True, True)
+    assert "they keep the weights that curation gave them" in report.reason
+
+
+def test_what_is_overtaken_before_it_is_stored_leaves_no_version(learner):
+    row = of_day(learner, 1)[0]
+    before = set(learner.repository.versions())
+    events = learner.update_events(named(blobs(40, seed=31), "slow"))
+    for event in events:
+        if type(event).__name__ == "Trained":
+            break
+    other = Learner.open(learner.project)
+    made = other.unlearn([row.id]).version
+    with pytest.raises(RaceLostError):
+        list(events)
+    assert set(other.repository.versions()) <= {*before, made}
+    check(other)
+
+
+def test_studies_of_settings_are_forgotten(learner):
+    folder = learner.project / "tuning"
+    folder.mkdir()
+    for name in ("0123456789abcdef.log", "0123456789abcdef.png", "0123456789abcdef.lock", "mine.txt"):
+        (folder / name).write_text("x")
+    row = of_day(learner, 1)[0]
+    learner.unlearn([row.id], dry_run=True)
+    assert len(list(folder.iterdir())) == 4
+    learner.unlearn([row.id])
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]

@@ -66,7 +66,7 @@ def test_it_speaks_json_or_nothing(project, dripstone):
     assert "would be live" in dripstone("-C", "p", "unlearn", one, "--dry-run").out
     value = dripstone("-C", "p", "unlearn", one, "--format", "json").json()
     assert value.keys() == {
-        "ids", "number", "version", "reason", "exact", "solved", "inexact", "removed", "collected", "shaped",
+        "ids", "number", "version", "reason", "exact", "solved", "inexact", "weighed", "removed", "collected", "shaped",
         "retrain", "labels", "metrics", "trusted", "delta_bytes", "bytes_freed", "dry_run",
     }  # fmt: skip
     assert (value["ids"], value["version"], value["number"]) == ([one], live(project), 3)

@@ -198,7 +198,8 @@ class Update(msgspec.Struct, frozen=True):
     the candidate gives a label that the champion does not know; ``new_labels`` are those labels. ``number`` is the
     entry in the store's log that committed the update, None for a dry run. ``anchor`` is the best version so far,
     against which the candidate was held as well. ``look`` is that of the ladder, None where it has not looked;
-    ``drift`` what was found where the policy watches for it.
+    ``drift`` what was found where the policy watches for it. ``penalty`` is that of the closed form, None where the
+    output layer was not solved.
     """
 
     version: str | None
@@ -206,6 +207,7 @@ class Update(msgspec.Struct, frozen=True):
     verdict: Verdict
     reason: str
     selection: str = ""
+    penalty: float | None = None
     rungs: list[Rung] = []
     look: Look | None = None
     drift: Drift | None = None

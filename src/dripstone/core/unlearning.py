@@ -29,9 +29,10 @@ class Unlearning(msgspec.Struct, frozen=True):
     ``version`` is live from log entry ``number`` on; both are None for a dry run that would make a new version.
     ``solved`` says that the output layer was solved anew over every row that is left, ``exact`` that nothing of the
     rows is left in what is live: as far as features and hyperparameters are given. ``inexact`` says why the output
-    layer could not be solved. ``removed`` counts rows by store; ``collected`` are versions that can be used no more;
-    ``labels`` are those that no row is left of. ``retrain`` are the commands that would learn without the rows in
-    ``shaped``. The ``metrics`` are those of the version before and of the one after, on the trusted rows that are left.
+    layer could not be solved, ``weighed`` that the other rows keep weights that curation gave them beside these.
+    ``removed`` counts rows by store; ``collected`` are versions that can be used no more; ``labels`` are those that no
+    row is left of. ``retrain`` are the commands that would learn without the rows in ``shaped``. The ``metrics`` are
+    those of the version before and of the one after, on the trusted rows that are left.
     """
 
     ids: list[str]
@@ -41,6 +42,7 @@ class Unlearning(msgspec.Struct, frozen=True):
     exact: bool
     solved: bool
     inexact: str = ""
+    weighed: bool = False
     removed: dict[str, int] = {}
     collected: list[str] = []
     shaped: list[Shaped] = []

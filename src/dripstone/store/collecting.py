@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,10 @@ from dripstone.store.files import TEMP_PREFIX, file_size, is_there, list_names, 
 
 if TYPE_CHECKING:
     from dripstone.store.repository import Repository
+
+
+STALE_SECONDS = 3600.0
+"""After which what nothing names is nobody's any more."""
 
 
 class Freed(NamedTuple):
@@ -53,13 +58,16 @@ def finish(repository: Repository) -> Freed:
     """
     files = size = 0
     for name, deed in repository.deeds.unfinished().items():
-        gone = list(superfluous(repository, _written(repository.log.folder / f"{deed.number:06d}")))
+        young: list[Path] = []
+        moment = max(_written(repository.log.folder / f"{deed.number:06d}"), time.time() - STALE_SECONDS)
+        gone = list(superfluous(repository, moment, young))
         files, size = files + len(gone), size + total_size(gone)
         for path in gone:
             remove(path)
         _remove_empty_folders([path.parent for path in gone if path.name == "manifest.json"])
         sync_folders({path.parent for path in gone})
-        repository.deeds.mark_done(name)
+        if not young:
+            repository.deeds.mark_done(name)
     return Freed(files, size)
 
 
@@ -77,7 +85,7 @@ def would_free(
     return total_size(gone)
 
 
-def superfluous(repository: Repository, moment: float) -> Iterator[Path]:
+def superfluous(repository: Repository, moment: float, young: list[Path] | None = None) -> Iterator[Path]:
     """Files that hold, or may hold, what was unlearned, and that nothing refers to any more.
 
     Parameters
@@ -86,21 +94,30 @@ def superfluous(repository: Repository, moment: float) -> Iterator[Path]:
         With the deed committed.
     moment : float
         Of the commit, in seconds since 1970. What is younger and named by nothing may be a writer's that is at work.
+    young : list of Path, optional
+        Gets what was passed over for its age: in a store that was copied that can be anything.
     """
     yield from _pages(repository)
+    young = [] if young is None else young
     folder = repository.path / "training"
     for state in sorted(repository.deeds.superseded_states()):
         if is_there(folder / "state" / state):
             yield folder / "state" / state
     kept = set(repository.kept_books())
     for book in list_names(folder / "books"):
-        if book not in kept and _written(folder / "books" / book) <= moment:
-            yield folder / "books" / book
+        if book not in kept:
+            yield from _old(folder / "books" / book, moment, young)
     for parent, _, names in os.walk(repository.path):
         for path in [Path(parent, name) for name in names if name.startswith(TEMP_PREFIX)]:
-            if _written(path) <= moment:
-                yield path
-    yield from _of_versions(repository, moment)
+            yield from _old(path, moment, [])  # young ones are swept in the end, and hold nothing that is read
+    yield from _of_versions(repository, moment, young)
+
+
+def _old(path: Path, moment: float, young: list[Path]) -> Iterator[Path]:
+    if _written(path) <= moment:
+        yield path
+    else:
+        young.append(path)
 
 
 def _pages(repository: Repository) -> Iterator[Path]:
@@ -111,18 +128,18 @@ def _pages(repository: Repository) -> Iterator[Path]:
             yield path
 
 
-def _of_versions(repository: Repository, moment: float) -> Iterator[Path]:
+def _of_versions(repository: Repository, moment: float, young: list[Path]) -> Iterator[Path]:
     """Objects that no version needs, but for collected ones; and all of versions that no log entry ever named."""
     manifests = {version: repository.manifest(version) for version in repository.versions()}
     orphans = {
         version
         for version in unnamed(repository, manifests)
-        if _written(repository.folder_of(version) / "manifest.json") <= moment
+        if list(_old(repository.folder_of(version) / "manifest.json", moment, young))
     }
     needed = needed_objects(manifests, {*orphans, *repository.deeds.versions()})
     for name in repository.objects.all():
-        if name not in needed and _written(repository.objects.path(name)) <= moment:
-            yield repository.objects.path(name)
+        if name not in needed:
+            yield from _old(repository.objects.path(name), moment, young)
     for version in sorted(orphans):
         folder = repository.folder_of(version)
         yield folder / "manifest.json"  # first: a folder without one is no version

@@ -48,7 +48,7 @@ def write_new(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> None
     >>> read_bounded(folder / "a" / "b", 100)
     b'hello'
     """
-    with _disk_errors(path):
+    with disk_errors(path):
         make_folder(path.parent)
         with _temp_file(path.parent, parts, mode) as temp:
             _link(temp, path)
@@ -71,7 +71,7 @@ def write_once(path: Path, *parts: bytes | memoryview) -> None:
         As for `write_new`.
     """
     size = sum(len(part) for part in parts)
-    with _disk_errors(path):
+    with disk_errors(path):
         if not _is_whole(path, size):
             try:
                 write_new(path, *parts)
@@ -101,7 +101,7 @@ def write_over(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> Non
     >>> read_bounded(path, 100)
     b'new'
     """
-    with _disk_errors(path):
+    with disk_errors(path):
         make_folder(path.parent)
         _replace(path, parts, mode)
         _sync_folder(path.parent)
@@ -109,26 +109,26 @@ def write_over(path: Path, *parts: bytes | memoryview, mode: int = 0o644) -> Non
 
 def renew(path: Path) -> None:
     """Make a file look just written, so that a sweep by age passes it by."""
-    with _disk_errors(path):
+    with disk_errors(path):
         os.utime(path, follow_symlinks=False)
 
 
 def remove(path: Path) -> None:
     """Delete a file; one that is gone already is fine."""
-    with _disk_errors(path):
+    with disk_errors(path):
         path.unlink(missing_ok=True)
 
 
 def sync_folders(folders: Iterable[Path]) -> None:
     """Make it durable that names are gone from folders; a folder that is gone itself is fine."""
     for folder in folders:
-        with _disk_errors(folder), contextlib.suppress(FileNotFoundError):
+        with disk_errors(folder), contextlib.suppress(FileNotFoundError):
             _sync_folder(folder)
 
 
 def make_folder(path: Path) -> None:
     """Make a folder and its missing parents, durably."""
-    with _disk_errors(path):
+    with disk_errors(path):
         if path.is_dir():
             return
         make_folder(path.parent)
@@ -150,7 +150,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         ``store.io``.
     """
     try:
-        with _disk_errors(path):
+        with disk_errors(path):
             return _read(path, limit)
     except MemoryError as error:
         raise StoreError(
@@ -160,7 +160,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 def is_there(path: Path) -> bool:
     """Whether a name is taken, be it by a link that leads nowhere."""
-    with _disk_errors(path):
+    with disk_errors(path):
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -170,13 +170,13 @@ def is_there(path: Path) -> bool:
 
 def file_size(path: Path) -> int:
     """Bytes of a file on disk."""
-    with _disk_errors(path):
+    with disk_errors(path):
         return os.lstat(path).st_size
 
 
 def list_names(folder: Path) -> list[str]:
     """Names in a folder, sorted, without temporary files; a folder that is not there has none."""
-    with _disk_errors(folder):
+    with disk_errors(folder):
         try:
             return sorted(name for name in os.listdir(folder) if not name.startswith(TEMP_PREFIX))
         except FileNotFoundError:
@@ -185,7 +185,7 @@ def list_names(folder: Path) -> list[str]:
 
 def older_than(path: Path, seconds: float) -> bool:
     """Whether a file was last written more than ``seconds`` ago; one that is gone was not."""
-    with _disk_errors(path):
+    with disk_errors(path):
         try:
             return time.time() - os.lstat(path).st_mtime > seconds
         except FileNotFoundError:
@@ -300,7 +300,7 @@ def _not_a_file(path: Path) -> StoreError:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turn what the system says into who has to do what. A taken name is news for the caller, not an error."""
     try:
         yield

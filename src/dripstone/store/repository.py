@@ -16,10 +16,10 @@ from dripstone.core.low_rank import Factors
 from dripstone.core.records import Certificate, LogEntry, Manifest, Spec, Update
 from dripstone.core.tensors import RawTensor
 from dripstone.store import certificates, collecting, verify
-from dripstone.store.checks import corrupt, is_hash, parse, sha256, to_json
+from dripstone.store.checks import corrupt, is_hash, parse, to_json
 from dripstone.store.deeds import Deeds
 from dripstone.store.files import is_there, list_names, make_folder, read_bounded, sweep, write_new
-from dripstone.store.format import merkle_root, version_id
+from dripstone.store.format import merkle_root
 from dripstone.store.ledger import Book, Page
 from dripstone.store.manifest import format_of
 from dripstone.store.objects import Objects
@@ -34,7 +34,6 @@ KEPT_BOOKS = 16
 _MAX_ASSET_BYTES = 2**30
 _MAX_RECORD_BYTES = 2**24
 _KEY_BYTES = 32
-_STALE_SECONDS = 3600.0
 _STALE_BOOK_SECONDS = 60.0
 _NONCE = re.compile(r"[0-9A-Za-z]{1,64}")
 _RECORD = re.compile(r"([0-9]{6,})-([0-9A-Za-z]{1,64})\.json")
@@ -211,10 +210,7 @@ class Repository:
             tensors=entries,
             format=format_of(entries),
         )
-        while version_id(manifest) in self.deeds.versions():
-            # Trained again to the same bits, of rows that have come back: another version, with a page of its own.
-            manifest = msgspec.structs.replace(manifest, data=sha256(manifest.data.encode()))
-        version, manifest_bytes = self._versions.write_manifest(manifest)
+        version, manifest_bytes = self._versions.write_manifest(manifest, self.deeds.versions())
         added = payload_bytes + manifest_bytes + sum(len(content) for content in assets.values())
         return StoredVersion(version, added)
 
@@ -418,7 +414,7 @@ class Repository:
         A book is written right before the log entry that names it. Where deleting what was unlearned was cut short, it
         is brought to its end.
         """
-        swept = collecting.finish(self).files + sweep(self.path, _STALE_SECONDS)
+        swept = collecting.finish(self).files + sweep(self.path, collecting.STALE_SECONDS)
         return swept + self._training.sweep_books(self.kept_books(), _STALE_BOOK_SECONDS)
 
     def _record_path(self, version: str, number: int, nonce: str) -> Path:

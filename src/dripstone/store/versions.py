@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
+
+import msgspec
 
 from dripstone.core.errors import UsageError
 from dripstone.core.low_rank import Factors
 from dripstone.core.records import Manifest, TensorEntry
 from dripstone.core.tensors import RawTensor
-from dripstone.store.checks import corrupt, is_hash
+from dripstone.store.checks import corrupt, is_hash, sha256
 from dripstone.store.encoding import decode, describe, encode
 from dripstone.store.files import is_there, list_names, read_bounded, write_new
 from dripstone.store.format import MAX_PAYLOAD_BYTES, digest, pack_parts, unpack, version_id
@@ -53,10 +55,16 @@ class Versions:
         path = self.folder_of(version) / "manifest.json"
         return decode_manifest(read_bounded(path, MAX_MANIFEST_BYTES), version)
 
-    def write_manifest(self, manifest: Manifest) -> tuple[str, int]:
-        """Store a manifest, and return the version's id and the bytes of the file."""
+    def write_manifest(self, manifest: Manifest, collected: Container[str]) -> tuple[str, int]:
+        """Store a manifest, and return the version's id and the bytes of the file.
+
+        What is trained again to the very bits of a version that was collected, of rows that have come back, is another
+        version: its page is another one.
+        """
         text = encode_manifest(manifest)
-        version = version_id(manifest)
+        while (version := version_id(manifest)) in collected:
+            manifest = msgspec.structs.replace(manifest, data=sha256(manifest.data.encode()))
+            text = encode_manifest(manifest)
         try:
             write_new(self.folder_of(version) / "manifest.json", text)
         except FileExistsError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def check_picture(path: Path | None) -> None:
         return
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path} is no PNG file", remedy="give a name that ends in .png", kind="usage.picture")
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path.parent} cannot be written to", remedy="name another folder", kind="usage.picture")
     if not path.parent.is_dir() or path.is_dir():
         what = f"{path} is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise UsageError(what, remedy="name a file in a folder that is there", kind="usage.picture")

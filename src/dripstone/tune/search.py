@@ -19,16 +19,13 @@ from dripstone.core.tuned import SCORES, Again, SettingsTrial, Tuned
 from dripstone.store.repository import Repository
 from dripstone.tune.finalists import BEYOND, try_again
 from dripstone.tune.picture import check_picture, draw
-from dripstone.tune.settings_file import import_tomlkit, write_settings
+from dripstone.tune.settings_file import check_writable, import_tomlkit, write_settings
 from dripstone.tune.space import ACTIVATION, Space, space_of, split_settings
-from dripstone.tune.study import import_optuna, opened
+from dripstone.tune.study import FOLDER, import_optuna, opened
 from dripstone.tune.trials import Bench, best_of, make_trial
 from dripstone.update.champion import Champion
 from dripstone.update.roots import activations_for, own_activation, replace_root
 from dripstone.update.tried_rows import TriedRows, cut_rows
-
-FOLDER = "tuning"
-"""Of studies and pictures, in the project's folder."""
 
 FOR_TRIALS = 0.5
 """Share of the time after which no trial begins: the rest is for trying the best ones again."""
@@ -77,6 +74,8 @@ def search(
         If somebody else moved the store, or searches the same.
     """
     _check(trials, seconds, picture)
+    if not dry_run:
+        check_writable(project)
     began = time.monotonic()
     parts = yield from cut_rows(repository, config, champion, arrived)
     rows = parts.trying(0)
@@ -98,9 +97,9 @@ def search(
         made = yield from try_again(bench, study, None if seconds is None else began + seconds)
         tuned = _report(bench, made, trials)
         tuned = msgspec.structs.replace(tuned, activation=activation, study=str(path), picture=str(shown))
+        draw(tuned, shown)  # first: what cannot be drawn changes nothing
         if not dry_run and tuned.chosen:
             tuned = _write(project, bench, roots, tuned)
-        draw(tuned, shown)
     yield Searched(tuned)
 
 
@@ -175,7 +174,7 @@ def _reason(
         return f"none of {tried} is better than the project's own settings"
     again = [trial for trial in trials[1:] if trial.again is not None]
     if not again:
-        return f"trial {best.number} is the best of {tried}, and there was no time to try it on other rows"
+        return f"trial {best.number} is the best of {tried}, and no other rows bore it out"
     last = min(again, key=lambda trial: trial.again.loss if trial.again else 0.0)
     assert last.again is not None
     times = last.again.lead / last.again.error if last.again.error else 0.0

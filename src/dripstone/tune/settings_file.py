@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,19 @@ def import_tomlkit() -> Any:
     return tomlkit
 
 
+def check_writable(project: Path) -> None:
+    """Refuse a project whose ``dripstone.toml`` is read-only: another file in its place would not be what was asked.
+
+    Raises
+    ------
+    UsageError
+        ``usage.readonly``.
+    """
+    path = project / FILE_NAME
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UsageError(f"{path} is read-only", remedy="make it writable, or use --dry-run", kind="usage.readonly")
+
+
 def write_settings(project: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Set keys of a project's ``dripstone.toml``, in one step.
 
@@ -42,7 +56,7 @@ def write_settings(project: Path, settings: Mapping[str, Any]) -> dict[str, Any]
     Raises
     ------
     UsageError
-        If the file is none that a project could have.
+        If the file is none that a project could have, or is read-only.
     StoreError
         If it cannot be written, or says something else with the keys in it; it is as it was then.
 
@@ -62,6 +76,7 @@ def write_settings(project: Path, settings: Mapping[str, Any]) -> dict[str, Any]
     <BLANKLINE>
     """
     tomlkit = import_tomlkit()
+    check_writable(project)
     path = project / FILE_NAME
     before = msgspec.to_builtins(load_config(project))
     text = path.read_bytes().decode("utf-8-sig")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from dripstone.core.errors import RaceLostError, StoreError, UsageError
 from dripstone.core.tuned import SettingsTrial
-from dripstone.store.files import make_folder, read_bounded
+from dripstone.store.files import disk_errors, list_names, make_folder, read_bounded, remove
 from dripstone.tune.space import KEYS
 
 MAX_BYTES = 2**28
@@ -29,6 +30,12 @@ MAX_BYTES = 2**28
 NAME = "settings"
 
 _TRIAL = "trial"
+
+
+FOLDER = "tuning"
+"""Of studies and pictures, in the project's folder."""
+
+_STUDY = re.compile(r"[0-9a-f]{16}\.(log|log\.lock|lock|png)")
 
 
 def import_optuna() -> Any:
@@ -77,7 +84,7 @@ class Study:
 
     def ask(self, start: Mapping[str, Any]) -> Any:
         """The next trial; the first one is asked to suggest ``start``."""
-        with _quiet(self._optuna):
+        with _quiet(self._optuna), disk_errors(self.path):
             if not self.finished and not self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)):
                 self._study.enqueue_trial(dict(start))
             # The same seed in every process would propose the same again after each stop.
@@ -89,14 +96,15 @@ class Study:
     def tell(self, trial: Any, found: SettingsTrial) -> None:
         """Keep how a trial did, and count it as finished."""
         state = self._states.COMPLETE if found.state == "complete" else self._states.PRUNED
-        with _quiet(self._optuna):
+        with _quiet(self._optuna), disk_errors(self.path):
             trial.set_user_attr(_TRIAL, msgspec.to_builtins(found))
             self._study.tell(trial, found.loss, state=state)
         self.finished.append(found)
 
     def keep(self, number: int, part: int, kept: Losses) -> None:
         """Keep the losses of a trial row by row, of the part of the rows that was tried."""
-        self._study.set_user_attr(f"losses {number} {part}", [kept.losses.tolist(), kept.weights.tolist()])
+        with disk_errors(self.path):
+            self._study.set_user_attr(f"losses {number} {part}", [kept.losses.tolist(), kept.weights.tolist()])
 
     def kept(self, number: int, part: int) -> Losses | None:
         """They again; None where they were not kept, without a row where the trial came to nothing."""
@@ -133,8 +141,18 @@ def opened(path: Path, seed: int) -> Iterator[Study]:
     import_optuna()
     make_folder(path.parent)
     with _locked(path.with_suffix(".lock")):
-        _mend(path)
-        yield _open(path, seed)
+        with disk_errors(path):
+            _mend(path)
+            study = _open(path, seed)
+        yield study
+
+
+def forget_studies(project: Path) -> None:
+    """Remove studies and their pictures: they hold a loss for each row that was tried, and cost no more than time."""
+    folder = project / FOLDER
+    for name in list_names(folder):
+        if _STUDY.fullmatch(name):
+            remove(folder / name)
 
 
 @contextlib.contextmanager
@@ -162,16 +180,18 @@ def _open(path: Path, seed: int) -> Study:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that the system gives back when the process ends, however it does."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with disk_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RaceLostError(
-                f"another process searches these settings already ({path.name} is locked)",
-                remedy="wait until it is done, then run the same command again",
-                kind="tune.locked",
-            ) from None
+        with disk_errors(path):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RaceLostError(
+                    f"another process searches these settings already ({path.name} is locked)",
+                    remedy="wait until it is done, then run the same command again",
+                    kind="tune.locked",
+                ) from None
         yield
     finally:
         os.close(handle)

@@ -36,7 +36,8 @@ class Candidate:
     ``statistics`` are those of every row so far under its own features, where they are known; ``optimizer`` is the
     state that its optimisers carry on. ``look`` is what the ladder found, where it had a say. ``rescaled`` says that
     the scale of the columns is a new one, so that features have moved though no parameter below the head has.
-    ``factors`` are the products that were added to weights, where what has moved is of low rank.
+    ``factors`` are the products that were added to weights, where what has moved is of low rank. ``penalty`` is the one
+    that the head was solved with, None where it was not.
     """
 
     model: Model
@@ -51,6 +52,7 @@ class Candidate:
     look: Look | None = None
     rescaled: bool = False
     factors: dict[str, Factors] = field(default_factory=dict)
+    penalty: float | None = None
 
     @property
     def keeps_features(self) -> bool:
@@ -87,7 +89,13 @@ def train_candidate(lesson: Lesson, selection: Selection) -> Generator[Event, No
         replayed=learned.replayed,
         optimizer=learned.optimizer,
         factors=learned.factors,
+        penalty=None if statistics is None else penalty_of(lesson, model),
     )
+
+
+def penalty_of(lesson: Lesson, model: Model) -> float:
+    """The penalty of the closed form: the configured one, or that which the model was given with its first rows."""
+    return lesson.config.train.ridge or float(model.head.penalty)
 
 
 def solve_head(lesson: Lesson, model: Model, statistics: Statistics | None) -> tuple[Statistics | None, float | None]:
@@ -95,8 +103,7 @@ def solve_head(lesson: Lesson, model: Model, statistics: Statistics | None) -> t
     if statistics is None:
         return None, None
     statistics = add_rows(statistics, model.head, lesson.features, lesson.targets, lesson.weights)
-    penalty = lesson.config.train.ridge or float(model.head.penalty)
-    score = fit_head(model.head, statistics, penalty, lesson.features, lesson.targets, lesson.weights)
+    score = fit_head(model.head, statistics, penalty_of(lesson, model), lesson.features, lesson.targets, lesson.weights)
     return statistics, score
 
 

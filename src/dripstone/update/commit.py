@@ -239,6 +239,7 @@ def _report(
         promoted=outcome.verdict == "promoted",
         reason=outcome.reason,
         selection=str(candidate.selection) if candidate else "",
+        penalty=candidate.penalty if candidate else None,
         rungs=candidate.rungs if candidate else [],
         look=candidate.look if candidate else None,
         drift=start.watched.drift if start.watched else None,

@@ -44,6 +44,7 @@ def reason(traces: Traces, next_: Succession | None, shaped: Sequence[Shaped], g
     words = f"{count(len(traces.ids), 'row')} unlearned"
     if next_ is not None and not next_.inexact:
         words += f"; the output layer is solved anew over the {count(len(next_.left), 'row')} that are left"
+        words += "; not exact: they keep the weights that curation gave them beside those rows" if next_.weighed else ""
     elif next_ is not None:
         words += f"; not exact: {next_.inexact}, and the weights are what they were"
     if gone:

@@ -12,7 +12,7 @@ from dripstone.curate.policy import parse_policy
 from dripstone.select.selection import Selection
 from dripstone.store.ledger import PageRow
 from dripstone.update.attempt import Attempt
-from dripstone.update.candidate import Candidate, check_finite, count_parameters, solve_head
+from dripstone.update.candidate import Candidate, check_finite, count_parameters, penalty_of, solve_head
 from dripstone.update.lesson import Lesson
 from dripstone.update.training_state import fresh_statistics, trained_rows
 
@@ -54,4 +54,5 @@ def solve_anew(lesson: Lesson, model: Model, selection: Selection, old: Sequence
         parameters=count_parameters(model, Chosen(list(HEAD))),
         trained=len(lesson.rows),
         replayed=0,
+        penalty=penalty_of(lesson, model),
     )

@@ -20,6 +20,7 @@ from dripstone.core.devices import device_of
 from dripstone.core.fork import fork, named_tensors
 from dripstone.core.parts import HEAD
 from dripstone.core.protocols import Model
+from dripstone.core.records import LogEntry, Update
 from dripstone.core.spacing import spaced
 from dripstone.curate.forget import Forget
 from dripstone.curate.policy import parse_policy
@@ -59,7 +60,7 @@ class Succession:
     ``parent`` is the last version that never learned the rows, ``carried`` what is left of all that was learned since
     then, ``left`` every row that is left to train on, as ``carried`` and the versions before have them. ``penalty`` and
     ``forget`` are those that the head was solved with; ``inexact`` says why it could not be solved, and is empty where
-    it was.
+    it was. ``weighed`` says that curation gave some of them weights beside the rows that are gone.
     """
 
     parent: str | None
@@ -71,6 +72,7 @@ class Succession:
     penalty: float | None = None
     forget: str = ""
     inexact: str = ""
+    weighed: bool = False
 
 
 def succeed(repository: Repository, view: Repository, config: Config, champion: Champion, gone: Set[str]) -> Succession:
@@ -104,9 +106,20 @@ def succeed(repository: Repository, view: Repository, config: Config, champion: 
     parent = kept[-1] if kept else None
     if inexact:
         return Succession(parent, carried, rows, left, champion.model, inexact=inexact)
-    penalty = config.train.ridge or float(champion.model.head.penalty)
+    penalty = _penalty(repository, config, champion, line)
     model, statistics = solved(champion, left, penalty)
-    return Succession(parent, carried, rows, left, model, statistics, penalty, str(forget or ""))
+    weighed = _are_weighed(repository, view, line, forget)
+    return Succession(parent, carried, rows, left, model, statistics, penalty, str(forget or ""), weighed=weighed)
+
+
+def _are_weighed(repository: Repository, view: Repository, line: Sequence[str], forget: Forget | None) -> bool:
+    """Whether rows count for more or less than their users said; how far they had faded is no such weight."""
+    for version in line:
+        if forget and repository.manifest(version).selection.startswith(SELECTION):
+            continue
+        if any(item.factor != 1.0 for item in _as_carried(view, version) if item.role == "train"):
+            return True
+    return False
 
 
 def solved(champion: Champion, rows: Sequence[PageRow], penalty: float) -> tuple[Model, Statistics]:
@@ -189,9 +202,21 @@ def _last_to_move_the_head(repository: Repository, line: Sequence[str]) -> str:
 
 def _climbed(repository: Repository, version: str) -> bool:
     """Whether the ladder made a version: where it tunes blocks, it solves the head over every row so far in the end."""
-    entry = judging_entries(repository, {version}).get(version)
-    record = entry and repository.read_record(version, entry.number, entry.nonce)
+    entry, record = _report_of(repository, version)
     return bool(entry and entry.event != "unlearn" and record and record.look is not None)
+
+
+def _penalty(repository: Repository, config: Config, champion: Champion, line: Sequence[str]) -> float:
+    """The one that the live head was solved with; of versions whose report does not say, what it would be now."""
+    _, record = _report_of(repository, _last_to_move_the_head(repository, line))
+    if record is not None and record.penalty is not None:
+        return record.penalty
+    return config.train.ridge or float(champion.model.head.penalty)
+
+
+def _report_of(repository: Repository, version: str) -> tuple[LogEntry | None, Update | None]:
+    entry = judging_entries(repository, {version}).get(version)
+    return entry, repository.read_record(version, entry.number, entry.nonce) if entry else None
 
 
 def scores_apart(one: Model, other: Model, rows: Sequence[PageRow]) -> float:

@@ -42,6 +42,7 @@ def store_candidate(attempt: Attempt, candidate: Candidate) -> StoredVersion:
 
 def _store(attempt: Attempt, candidate: Candidate) -> StoredVersion:
     champion = attempt.champion
+    attempt.repository.log.require(attempt.start.number)  # or rows that were unlearned meanwhile would be left in it
     model: nn.Module = candidate.model  # type: ignore[assignment]
     parent: nn.Module = champion.model  # type: ignore[assignment]
     manifest = attempt.repository.manifest(champion.version)

@@ -19,7 +19,7 @@ import torch
 from dripstone.core.config import Config
 from dripstone.core.errors import UsageError
 from dripstone.core.events import Event
-from dripstone.core.examples import Example, holdout_hash, label_of
+from dripstone.core.examples import Example, content_id, holdout_hash, label_of
 from dripstone.core.records import count
 from dripstone.core.tuned import TunedRows
 from dripstone.curate.policy import parse_policy
@@ -56,8 +56,9 @@ class TriedRows:
     def fingerprint(self) -> str:
         """Hash of the rows and of their sides."""
         digest = hashlib.sha256(self.batch.fingerprint().encode())
-        for row in self.replay:
-            digest.update(f"{row.id}\0{row.target!r}\0{row.training_weight!r}\0".encode("utf-8", "surrogatepass"))
+        for row in (*self.batch.examples(), *self.replay):
+            said = f"{row.id}\0{row.target!r}\0{row.training_weight!r}\0{content_id(row.inputs)}\0"
+            digest.update(said.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 
@@ -134,11 +135,12 @@ def _cut(batch: Batch, remembered: Sequence[Example], start: Start, holdout_key:
     key = hashlib.sha256(b"tried\0" + holdout_key).digest()
     new, old = ([holdout_hash(key, row.inputs) for row in rows] for rows in (batch.examples(), remembered))
     count = min(PARTS, rows // FEWEST)
-    ends = [sorted(new)[-(-rows * part // count) - 1] for part in range(1, count)]
+    cuts = {sorted(new)[-(-rows * part // count) - 1] for part in range(1, count)}
+    ends = sorted(cuts - {max(new)})  # of many rows that are alike, parts would be left without a row
     parts = [[bisect.bisect_left(ends, place) for place in places] for places in (new, old)]
     if not FEWEST <= parts[0].count(0) <= rows - FEWEST:
         raise _too_few(rows, alike=True)
-    return Parts(batch, remembered, start, parts[0], parts[1], count)
+    return Parts(batch, remembered, start, parts[0], parts[1], len(ends) + 1)
 
 
 def _check_labels(batch: Batch, champion: Champion) -> None:
