@@ -131,3 +131,13 @@ def test_without_the_extra_an_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tomlkit", None)
     with pytest.raises(UsageError, match=r"pip install 'dripstone\[tune\]'"):
         settings_file.import_tomlkit()
+
+
+def test_a_new_key_comes_before_what_is_said_of_the_next_table(tmp_path):
+    text = '[train]\nbatch_size = 8\n\n# about the gate\n[gate]\nmode = "off"\n# the end\n'
+    (tmp_path / "dripstone.toml").write_text(text)
+    write_settings(tmp_path, {"train.learning_rate": 0.5, "train.stop.epochs": 7, "gate.alpha": 0.1})
+    assert (tmp_path / "dripstone.toml").read_text() == (
+        "[train]\nbatch_size = 8\nlearning_rate = 0.5\nstop = {epochs = 7}\n\n# about the gate\n"
+        '[gate]\nmode = "off"\nalpha = 0.1\n# the end\n'
+    )

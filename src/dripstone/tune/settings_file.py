@@ -100,14 +100,40 @@ def _set(tomlkit: Any, document: Any, path: list[str], value: Any) -> bool:
                 return False
             if depth == 0 and document.body and document.as_string().strip():
                 _end_with_blank_line(tomlkit, document)
-            node[name] = tomlkit.table() if depth == 0 else tomlkit.inline_table()
+            _put(tomlkit, node, name, tomlkit.table() if depth == 0 else tomlkit.inline_table())
         node = node[name]
     if value is None:
         return node.pop(key, None) is not None
     if key in node and type(node.get(key).unwrap()) is type(value) and node[key] == value:
         return False
-    node[key] = value
+    _put(tomlkit, node, key, value)
     return True
+
+
+def _put(tomlkit: Any, node: Any, key: str, value: Any) -> None:
+    """Set a key of a table; a new one comes after its last key, not after what is said of the next table."""
+    is_new = key not in node and not isinstance(node, tomlkit.TOMLDocument)
+    behind = _take_end(tomlkit, node) if is_new else []
+    node[key] = value
+    if behind:
+        _body(node).extend(behind)
+
+
+def _take_end(tomlkit: Any, node: Any) -> list[Any]:
+    """Comments and blanks at the end of a table, taken out: they are about what comes next."""
+    body = _body(node)
+    behind: list[Any] = []
+    while body and body[-1][0] is None and isinstance(body[-1][1], tomlkit.items.Comment | tomlkit.items.Whitespace):
+        behind.insert(0, body.pop())
+    if body and isinstance(body[-1][1], tomlkit.items.Table | tomlkit.items.AoT):  # tomlkit puts keys before these
+        body.extend(behind)
+        return []
+    return behind
+
+
+def _body(node: Any) -> list[Any]:
+    """The lines of a table, [key or None, item]; of one that is written inline there are none to care for."""
+    return getattr(getattr(node, "value", node), "body", [])
 
 
 def _end_with_blank_line(tomlkit: Any, document: Any) -> None:
