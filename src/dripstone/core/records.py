@@ -207,7 +207,6 @@ class Update(msgspec.Struct, frozen=True):
     verdict: Verdict
     reason: str
     selection: str = ""
-    penalty: float | None = None
     rungs: list[Rung] = []
     look: Look | None = None
     drift: Drift | None = None
@@ -226,6 +225,7 @@ class Update(msgspec.Struct, frozen=True):
     number: int | None = None
     time: str = ""
     promoted: bool = False
+    penalty: float | None = None
 
 
 class LogEntry(msgspec.Struct, frozen=True):
