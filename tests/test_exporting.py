@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel, AutoModelForCausalLM
 
-from dripstone.core.errors import UsageError
+from dripstone.core.errors import StoreError, UsageError
 from dripstone.exporting import CONFIG, WEIGHTS, _network, export_adapter
 from dripstone.models import ModelSpec, causal_lm, image_classifier, mlp, text_classifier
 from learner_samples import blobs, make, own_net
@@ -191,3 +191,15 @@ def test_the_first_version_has_nothing_to_export(tmp_path):
     learner = make(tmp_path, OFF, model=mlp(inputs=2, hidden=[16], random_features=32))
     with pytest.raises(UsageError, match="no product of low rank"):
         export_adapter(learner.repository, learner.repository.log.head().version, tmp_path / "adapter")
+
+
+def test_a_version_that_was_collected_is_said_to_be_so(tmp_path):
+    learner = make(tmp_path, {**OFF, "task.id": "id"}, model=mlp(inputs=2, hidden=[16], random_features=32))
+    rows = [{**row, "id": str(number)} for number, row in enumerate(noisy(120, 0))]
+    learner.update(rows[:60])
+    (update,) = updated(learner, rows[60:])
+    trained = {row["id"] for row in rows[60:]}
+    page = learner.repository.read_page(learner.repository.page_of(update.version))
+    learner.unlearn([next(row.id for row in page.rows if row.role == "train" and row.id in trained)])
+    with pytest.raises(StoreError, match="was collected by log entry"):
+        export_adapter(learner.repository, update.version, tmp_path / "adapter")

@@ -121,3 +121,12 @@ def test_the_loop_moves_new_units_alone(optimizer):
 
 def _losses(outputs, targets):
     return nn.functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(dim=1)
+
+
+def test_a_sparse_gradient_is_taken_apart_as_any_other():
+    table = nn.Embedding(4, 2, sparse=True)
+    packed = Packed({"weight": table.weight}, {"weight": Part(torch.tensor([3, 6]), None)})
+    table(torch.tensor([1, 2])).sum().backward()
+    (leaf,) = packed.leaves.values()
+    assert leaf.grad.tolist() == [1.0, 0.0]
+    assert table.weight.grad is None
