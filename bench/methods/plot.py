@@ -13,6 +13,9 @@ from bench.methods.roster import CLOSED, SELECTORS
 from bench.methods.tables import last
 from dripstone.train.optimizers import OPTIMIZERS
 
+RANGE = 30
+"""Points below the best that have colours of their own; what is worse is as dark."""
+
 
 def draw(lives: Sequence[Sequence[Lived]], path: Path, title: str) -> None:
     """Needs matplotlib."""
@@ -30,7 +33,7 @@ def draw(lives: Sequence[Sequence[Lived]], path: Path, title: str) -> None:
             if some := found.get(f"{selector}@{optimizer}"):
                 shares[row, column] = 100 * mean(map(last, some))
     figure, axes = pyplot.subplots(figsize=(8.5, 7.5))
-    low = max(float(np.nanmin(shares)), float(np.nanmax(shares)) - 30)
+    low = max(float(np.nanmin(shares)), float(np.nanmax(shares)) - RANGE)
     picture = axes.imshow(shares, aspect="auto", cmap="viridis", vmin=low, vmax=float(np.nanmax(shares)))
     middle = (low + float(np.nanmax(shares))) / 2
     for row, column in np.ndindex(*shares.shape):
