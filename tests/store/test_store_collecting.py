@@ -237,12 +237,12 @@ def test_it_goes_on_wherever_it_was_cut_short(repository, tmp_path):
     unlearn(repository, [second, third])
     shutil.copytree(repository.path, tmp_path / "whole")
     finish(whole := Repository.open(tmp_path / "whole"))
-    paths = list(superfluous(repository, time.time()))
+    paths = superfluous(repository, time.time()).gone
     assert len(paths) > 4
     for number in range(len(paths)):
         shutil.copytree(repository.path, tmp_path / str(number))
         part = Repository.open(tmp_path / str(number))
-        for path in list(superfluous(part, time.time()))[: number + 1]:
+        for path in superfluous(part, time.time()).gone[: number + 1]:
             path.unlink()
         finish(part)
         assert files(part) == files(whole)

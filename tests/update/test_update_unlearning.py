@@ -44,12 +44,12 @@ def of_day(learner, day, role="train"):
     return [row for row in learned(learner, role) if row.id.startswith(f"day{day}-")]
 
 
-def head_of_rows(learner, rows):
+def head_of_rows(learner, rows, penalty=None):
     """The head that these rows alone give under the live features and hyperparameters, as [classes, D + 1]."""
     champion = learner.champion()
     model = fork(champion.model, ["head.weight", "head.bias"])
     statistics = to_sums(fresh_statistics(rows, model, champion.task), model.head)
-    solve_again(model.head, statistics, float(model.head.penalty), numbers=champion.task.numbers)
+    solve_again(model.head, statistics, penalty or float(model.head.penalty), numbers=champion.task.numbers)
     return torch.cat([model.head.weight, model.head.bias[:, None]], dim=1).detach()
 
 
@@ -625,10 +625,12 @@ def test_the_penalty_is_the_one_that_the_head_was_solved_with(tmp_path):
     learner = make(tmp_path, IDS)
     rows = named(blobs(60, seed=0), "day0")
     assert learner.update(rows, settings={"train.ridge": 50.0}).promoted
-    before = live_head(learner)
     row = of_day(learner, 0)[0]
-    Learner.open(learner.project, {"train.ridge": 1000.0}).unlearn([row.id])
-    assert torch.allclose(live_head(Learner.open(learner.project)), before, atol=0.05 * float(before.abs().max()))
+    for others, gone in ((1000.0, row.id), (None, of_day(learner, 0)[1].id)):
+        learner = Learner.open(learner.project, {"train.ridge": others})
+        assert learner.unlearn([gone]).exact
+        wanted = head_of_rows(learner, learned(learner), penalty=50.0)
+        assert torch.allclose(live_head(learner), wanted, rtol=0, atol=1e-6)
     check(Learner.open(learner.project))
 
 

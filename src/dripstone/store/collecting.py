@@ -32,6 +32,13 @@ class Freed(NamedTuple):
     size: int = 0
 
 
+class Superfluous(NamedTuple):
+    """Files to delete, and ``young`` ones that are named by nothing either: of a store that was copied, that is any."""
+
+    gone: list[Path]
+    young: list[Path]
+
+
 def refuse_collected(repository: Repository, version: str) -> None:
     """Refuse a version that was collected.
 
@@ -58,9 +65,8 @@ def finish(repository: Repository) -> Freed:
     """
     files = size = 0
     for name, deed in repository.deeds.unfinished().items():
-        young: list[Path] = []
         moment = max(_written(repository.log.folder / f"{deed.number:06d}"), time.time() - STALE_SECONDS)
-        gone = list(superfluous(repository, moment, young))
+        gone, young = superfluous(repository, moment)
         files, size = files + len(gone), size + total_size(gone)
         for path in gone:
             remove(path)
@@ -85,7 +91,7 @@ def would_free(
     return total_size(gone)
 
 
-def superfluous(repository: Repository, moment: float, young: list[Path] | None = None) -> Iterator[Path]:
+def superfluous(repository: Repository, moment: float) -> Superfluous:
     """Files that hold, or may hold, what was unlearned, and that nothing refers to any more.
 
     Parameters
@@ -94,30 +100,22 @@ def superfluous(repository: Repository, moment: float, young: list[Path] | None 
         With the deed committed.
     moment : float
         Of the commit, in seconds since 1970. What is younger and named by nothing may be a writer's that is at work.
-    young : list of Path, optional
-        Gets what was passed over for its age: in a store that was copied that can be anything.
     """
-    yield from _pages(repository)
-    young = [] if young is None else young
     folder = repository.path / "training"
-    for state in sorted(repository.deeds.superseded_states()):
-        if is_there(folder / "state" / state):
-            yield folder / "state" / state
+    replaced = [folder / "state" / state for state in sorted(repository.deeds.superseded_states())]
+    replaced = [*_pages(repository), *(path for path in replaced if is_there(path))]
     kept = set(repository.kept_books())
-    for book in list_names(folder / "books"):
-        if book not in kept:
-            yield from _old(folder / "books" / book, moment, young)
-    for parent, _, names in os.walk(repository.path):
-        for path in [Path(parent, name) for name in names if name.startswith(TEMP_PREFIX)]:
-            yield from _old(path, moment, [])  # young ones are swept in the end, and hold nothing that is read
-    yield from _of_versions(repository, moment, young)
-
-
-def _old(path: Path, moment: float, young: list[Path]) -> Iterator[Path]:
-    if _written(path) <= moment:
-        yield path
-    else:
-        young.append(path)
+    loose = [folder / "books" / book for book in list_names(folder / "books") if book not in kept]
+    loose += _of_versions(repository, moment)
+    temporary = [
+        Path(parent, name)
+        for parent, _, names in os.walk(repository.path)
+        for name in names
+        if name.startswith(TEMP_PREFIX)
+    ]
+    old = [path for path in (*loose, *temporary) if _written(path) <= moment]
+    # Young temporary files are swept in the end, and nobody reads them.
+    return Superfluous([*replaced, *old], [path for path in loose if _written(path) > moment])
 
 
 def _pages(repository: Repository) -> Iterator[Path]:
@@ -128,22 +126,18 @@ def _pages(repository: Repository) -> Iterator[Path]:
             yield path
 
 
-def _of_versions(repository: Repository, moment: float, young: list[Path]) -> Iterator[Path]:
+def _of_versions(repository: Repository, moment: float) -> list[Path]:
     """Objects that no version needs, but for collected ones; and all of versions that no log entry ever named."""
     manifests = {version: repository.manifest(version) for version in repository.versions()}
-    orphans = {
-        version
-        for version in unnamed(repository, manifests)
-        if list(_old(repository.folder_of(version) / "manifest.json", moment, young))
-    }
+    files = {version: repository.folder_of(version) / "manifest.json" for version in unnamed(repository, manifests)}
+    orphans = {version for version, path in files.items() if _written(path) <= moment}
     needed = needed_objects(manifests, {*orphans, *repository.deeds.versions()})
-    for name in repository.objects.all():
-        if name not in needed:
-            yield from _old(repository.objects.path(name), moment, young)
-    for version in sorted(orphans):
-        folder = repository.folder_of(version)
-        yield folder / "manifest.json"  # first: a folder without one is no version
-        yield from (folder / "records" / record for record in list_names(folder / "records"))
+    found = [repository.objects.path(name) for name in repository.objects.all() if name not in needed]
+    for version, path in sorted(files.items()):
+        found.append(path)  # before its records: a folder without one is no version
+        if version in orphans:
+            found += [path.parent / "records" / record for record in list_names(path.parent / "records")]
+    return found
 
 
 def unnamed(repository: Repository, manifests: dict[str, Manifest]) -> set[str]:

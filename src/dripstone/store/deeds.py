@@ -90,6 +90,7 @@ class Deeds:
         self.log = log
         self._committed: dict[str, Deed] = {}
         self._pages: dict[str, str] = {}
+        self._versions: dict[str, int] = {}
         self._waiting: dict[str, Deed] = {}
         self._void: set[str] = set()
 
@@ -127,7 +128,9 @@ class Deeds:
                 new = self._look_at(name) or new
         if new:
             self._committed = dict(sorted(self._committed.items(), key=lambda item: item[1].number))
-            self._pages = {old: page for deed in self._committed.values() for old, page in deed.pages.items()}
+            deeds = self._committed.values()
+            self._pages = {old: page for deed in deeds for old, page in deed.pages.items()}
+            self._versions = {version: deed.number for deed in deeds for version in deed.versions}
         return self._committed
 
     def _look_at(self, name: str) -> bool:
@@ -163,7 +166,8 @@ class Deeds:
 
     def versions(self) -> dict[str, int]:
         """Versions that were collected, each with the log entry that did it."""
-        return {version: deed.number for deed in self.committed().values() for version in deed.versions}
+        self.committed()
+        return self._versions
 
     def superseded_states(self) -> set[str]:
         """Files of training states that are not to be read any more."""

@@ -55,8 +55,8 @@ class Training:
 
     def write_page(self, page: Page) -> str:
         """Store a page and return its name, which is none under which another page is read by now."""
-        data = encode_page(page)
-        while sha256(data) in self.deeds.pages():  # rows that were unlearned, and have come back just as they were
+        data, redacted = encode_page(page), self.deeds.pages()
+        while redacted and sha256(data) in redacted:  # rows that were unlearned have come back just as they were
             page = msgspec.structs.replace(page, again=1 if page.again is msgspec.UNSET else page.again + 1)
             data = encode_page(page)
         return self._write("ledger", data)

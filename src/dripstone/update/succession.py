@@ -102,11 +102,12 @@ def succeed(repository: Repository, view: Repository, config: Config, champion: 
     carried, rows = _what_is_left(view, line[len(kept) :], forget)
     pages = [*(page_rows(view, version) for version in kept), rows]
     left = trained_in(pages, forget=forget)
-    inexact = _why_inexact(repository, champion, line)
+    mover = _last_to_move_the_head(repository, line)
+    inexact = _why_inexact(repository, champion, mover)
     parent = kept[-1] if kept else None
     if inexact:
         return Succession(parent, carried, rows, left, champion.model, inexact=inexact)
-    penalty = _penalty(repository, config, champion, line)
+    penalty = _penalty(repository, config, champion, mover)
     model, statistics = solved(champion, left, penalty)
     weighed = _are_weighed(repository, view, line, forget)
     return Succession(parent, carried, rows, left, model, statistics, penalty, str(forget or ""), weighed=weighed)
@@ -178,17 +179,16 @@ def _as_carried(view: Repository, version: str) -> list[Carried]:
     return [item for item in (*page.carried, *own) if item.role in LEARNED_ROLES]
 
 
-def _why_inexact(repository: Repository, champion: Champion, line: Sequence[str]) -> str:
-    """Why the live head is not the closed form's; empty where it is."""
+def _why_inexact(repository: Repository, champion: Champion, mover: str) -> str:
+    """Why the live head, which this version moved last, is not the closed form's; empty where it is."""
     if champion.task.texts:
         return "a language model's output layer is not solved in closed form"
     if kept_labels(repository.manifest(champion.version).spec):
         return "the output layer came with the model, and its labels have no rows"
-    version = _last_to_move_the_head(repository, line)
-    selection = repository.manifest(version).selection
-    if selection.endswith(f"@{RIDGE}") or _climbed(repository, version):
+    selection = repository.manifest(mover).selection
+    if selection.endswith(f"@{RIDGE}") or _climbed(repository, mover):
         return ""
-    return f"version {version[:12]} trained the output layer in the loop ({selection})"
+    return f"version {mover[:12]} trained the output layer in the loop ({selection})"
 
 
 def _last_to_move_the_head(repository: Repository, line: Sequence[str]) -> str:
@@ -206,9 +206,9 @@ def _climbed(repository: Repository, version: str) -> bool:
     return bool(entry and entry.event != "unlearn" and record and record.look is not None)
 
 
-def _penalty(repository: Repository, config: Config, champion: Champion, line: Sequence[str]) -> float:
+def _penalty(repository: Repository, config: Config, champion: Champion, mover: str) -> float:
     """The one that the live head was solved with; of versions whose report does not say, what it would be now."""
-    _, record = _report_of(repository, _last_to_move_the_head(repository, line))
+    _, record = _report_of(repository, mover)
     if record is not None and record.penalty is not None:
         return record.penalty
     return config.train.ridge or float(champion.model.head.penalty)
