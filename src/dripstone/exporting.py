@@ -138,11 +138,10 @@ def _network(model: nn.Module, task: str, products: Iterable[str]) -> tuple[str,
     outer, backbone = "backbone.", model.get_submodule("backbone")
     if isinstance(backbone, Headless):
         outer, backbone = "backbone.module.", backbone.module
-    for inside, inner in ((outer, backbone), *((f"{outer}{name}.", getattr(backbone, name, None)) for name in INNER)):
-        if not isinstance(inner, nn.Module) or not hasattr(inner, "base_model_prefix"):
-            continue
-        if all(product.startswith(inside) for product in products):
-            return inside, inner, "CAUSAL_LM" if task == "causal_lm" else "FEATURE_EXTRACTION"
+    children = {f"{outer}{name}.": child for name, child in backbone.named_children() if name in INNER}
+    for inside, network in ({outer: backbone} | children).items():
+        if hasattr(network, "base_model_prefix") and all(product.startswith(inside) for product in products):
+            return inside, network, "CAUSAL_LM" if task == "causal_lm" else "FEATURE_EXTRACTION"
     return outer, backbone, ""
 
 

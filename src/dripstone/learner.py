@@ -244,7 +244,7 @@ class Learner:
         trials : int
             How many, altogether; the first is of the present settings.
         seconds : float, optional
-            After so many no trial begins.
+            After half of them no trial begins, but for the first; the rest is for trying the best ones again.
         picture : path, optional
             A PNG file; by default in the folder ``tuning`` of the project.
         dry_run : bool

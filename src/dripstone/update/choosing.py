@@ -42,7 +42,7 @@ def choose(lesson: Lesson, selection: Selection) -> Choice:
         return Choice(chosen, chosen)
     model: nn.Module = lesson.fork([])  # type: ignore[assignment]
     scores = _scores(lesson, model, selection)
-    if selection.scores and not _say_something(scores):
+    if selection.scores and not _tell_apart(scores):
         selection = replace(selection, by="random")
     draw = Draw(
         scores=scores,
@@ -58,7 +58,7 @@ def choose(lesson: Lesson, selection: Selection) -> Choice:
     return Choice(Chosen(selection.parameters(model)), first, Rotation(selection.every, chain([first], turns)))
 
 
-def _say_something(scores: Mapping[str, torch.Tensor]) -> bool:
+def _tell_apart(scores: Mapping[str, torch.Tensor]) -> bool:
     """Whether they tell parts of the backbone apart; an output layer that knows nothing yet passes no gradient on."""
     return any(bool(one.any()) for name, one in scores.items() if name not in HEAD)
 

@@ -76,7 +76,7 @@ def _check_fresh(config: Config, selection: Selection) -> None:
     """Refuse what goes by where parameters, or their optimiser's state, were before, where they begin in the update."""
     if selection.every is not None:
         why = "takes turns"
-    elif any(rung.name == "low_rank" for rung in _climbed(selection)):
+    elif any(rung.name == "low_rank" for rung in _rungs_or_itself(selection)):
         why = "adds a product, which begins as 0"
     else:
         return
@@ -94,7 +94,7 @@ def _check_fresh(config: Config, selection: Selection) -> None:
         )
 
 
-def _climbed(selection: Selection) -> list[Selection]:
+def _rungs_or_itself(selection: Selection) -> list[Selection]:
     """The rungs of the user's own, or the selection itself."""
     return [parse_selection(rung) for rung in selection.rungs] if selection.name == LADDER else [selection]
 
@@ -102,7 +102,7 @@ def _climbed(selection: Selection) -> list[Selection]:
 def _check_model(selection: Selection, champion: Champion) -> None:
     """Refuse what the model does not have: so many blocks, or layers for a product of low rank."""
     module: nn.Module = champion.model  # type: ignore[assignment]
-    for rung in _climbed(selection):
+    for rung in _rungs_or_itself(selection):
         # Whether there is something to choose from does not depend on how it is chosen.
         rung = replace(rung, by="random") if rung.name in SHARES else rung
         if selection.name == LADDER:
